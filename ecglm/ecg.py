@@ -1,0 +1,155 @@
+"""The recording: `ECG`, the standard lead names, and the algebra that ties the limb leads together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+LEADS_12 = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+
+_BY_FOLDED_NAME = {name.lower(): name for name in LEADS_12}
+_BY_FOLDED_NAME |= {"d1": "I", "d2": "II", "d3": "III", "di": "I", "dii": "II", "diii": "III"}
+_BY_FOLDED_NAME |= {f"c{i}": f"V{i}" for i in range(1, 7)}  # IEC 60601 electrode names
+_DECORATION = re.compile(r"^(mdc[_ ]ecg[_ ]lead[_ ]|ecg[_ ]lead[_ ]|lead[_ ]?|ecg[_ ])", re.IGNORECASE)
+
+
+class ECGFileError(ValueError):
+    """A recording that cannot be read: the message names the file, what is wrong, and the remedy."""
+
+
+def standard_lead(name: str) -> str:
+    """The standard spelling of a lead's name; a name that is no ECG lead comes back stripped, otherwise as it is.
+
+    >>> standard_lead("AVR"), standard_lead("MDC_ECG_LEAD_V1"), standard_lead("Lead II"), standard_lead("RESP")
+    ('aVR', 'V1', 'II', 'RESP')
+    """
+    stripped = name.strip().strip("\x00")
+    return _BY_FOLDED_NAME.get(_DECORATION.sub("", stripped).strip().lower(), stripped)
+
+
+@dataclass(frozen=True)
+class ECG:
+    """One recording.
+
+    Args:
+        signal: (leads, samples) float32, mV; NaN where the value is unknown.
+        sampling_rate: Hz.
+        leads: one name per row; standard names (`I II III aVR aVL aVF V1 … V6`) where the row is a standard lead.
+        metadata: what else is known: `record_id`, `patient_id`, `age` (years), `sex` ("male" | "female"), `report`, `codes`,
+            `source` (format and file), `assumed` and `warnings` (lists of sentences written while reading).
+
+    Raises:
+        ValueError: if the shapes, rate or names contradict each other.
+    """
+
+    signal: np.ndarray
+    sampling_rate: float
+    leads: tuple[str, ...] = LEADS_12
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        signal = np.asarray(self.signal, dtype=np.float32)
+        leads = tuple(standard_lead(name) for name in self.leads)
+        if signal.ndim != 2:
+            raise ValueError(f"signal must have the shape (leads, samples), got {signal.shape}")
+        if len(leads) != len(signal):
+            raise ValueError(f"signal has {len(signal)} rows but {len(leads)} lead names: {' '.join(leads)}")
+        if len(set(leads)) != len(leads):
+            twice = sorted({name for name in leads if leads.count(name) > 1})
+            raise ValueError(f"lead {', '.join(twice)} is named twice; give every row its own name")
+        if not (np.isfinite(self.sampling_rate) and self.sampling_rate > 0):
+            raise ValueError(f"sampling_rate must be a positive number of Hz, got {self.sampling_rate}")
+        object.__setattr__(self, "signal", signal)
+        object.__setattr__(self, "leads", leads)
+        object.__setattr__(self, "sampling_rate", float(self.sampling_rate))
+
+    @property
+    def num_leads(self) -> int:
+        """Number of rows."""
+        return self.signal.shape[0]
+
+    @property
+    def num_samples(self) -> int:
+        """Number of samples per lead."""
+        return self.signal.shape[1]
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return self.num_samples / self.sampling_rate
+
+    @property
+    def name(self) -> str:
+        """What messages call this recording."""
+        return str(self.metadata.get("record_id") or "the recording")
+
+    def lead(self, name: str) -> np.ndarray:
+        """One lead's samples: (samples,), mV.
+
+        Raises:
+            ValueError: if the recording has no such lead.
+        """
+        name = standard_lead(name)
+        if name not in self.leads:
+            raise ValueError(f"{self.name} has no lead {name!r}; it has {', '.join(self.leads)}")
+        return self.signal[self.leads.index(name)]
+
+    def select(self, leads: Sequence[str]) -> ECG:
+        """The same recording with these leads, in this order.
+
+        Raises:
+            ValueError: if one is not there; the message lists those that are.
+        """
+        names = tuple(standard_lead(name) for name in leads)
+        missing = [name for name in names if name not in self.leads]
+        if missing:
+            raise ValueError(
+                f"{self.name} has no lead {', '.join(map(repr, missing))}; it has {', '.join(self.leads)}. "
+                "Choose among these or give another record."
+            )
+        rows = [self.leads.index(name) for name in names]
+        return replace(self, signal=self.signal[rows], leads=names)
+
+    def crop(self, start: float, stop: float) -> ECG:
+        """The part from `start` to `stop`, in seconds.
+
+        Raises:
+            ValueError: if the span is empty or reaches outside the recording.
+        """
+        first, last = round(start * self.sampling_rate), round(stop * self.sampling_rate)
+        if not 0 <= first < last <= self.num_samples:
+            raise ValueError(f"cannot crop {start} to {stop} s of {self.name}, which lasts {self.duration:g} s")
+        return replace(self, signal=self.signal[:, first:last])
+
+    def __repr__(self) -> str:
+        leads = "12 leads" if self.leads == LEADS_12 else " ".join(self.leads)
+        return f"ECG({self.name}: {leads}, {self.duration:g} s at {self.sampling_rate:g} Hz)"
+
+
+def derive_limb_leads(ecg: ECG) -> ECG:
+    """Add those of III, aVR, aVL and aVF that are missing, where two limb leads are there; the rows come in standard order.
+
+    Einthoven: III = II - I. Goldberger: aVR = -(I + II) / 2, aVL = I - II / 2, aVF = II - I / 2. The names of the added leads
+    are noted in `metadata["assumed"]`.
+    """
+    have = dict(zip(ecg.leads, ecg.signal, strict=True))
+    if not {"I", "II"} <= have.keys():
+        return ecg
+    one, two = have["I"], have["II"]
+    derived = {"III": two - one, "aVR": -(one + two) / 2, "aVL": one - two / 2, "aVF": two - one / 2}
+    added = [name for name in derived if name not in have]
+    if not added:
+        return ecg
+    have = derived | have
+    order = [name for name in LEADS_12 if name in have] + [name for name in have if name not in LEADS_12]
+    assumed = [*ecg.metadata.get("assumed", []), f"{', '.join(added)} derived from I and II"]
+    return replace(
+        ecg,
+        signal=np.stack([have[name] for name in order]),
+        leads=tuple(order),
+        metadata=ecg.metadata | {"assumed": assumed},
+    )

@@ -1,0 +1,69 @@
+"""What every system's models share: the base classes, the batch they eat, and the output of a contrastive step."""
+
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.utils import ModelOutput
+
+
+class ECGPreTrainedModel(PreTrainedModel):
+    """Base of every model: saving and loading are transformers', the objective is the model's own.
+
+    `accepts_loss_kwargs` is False because Trainer takes any `forward(**kwargs)` for one that returns a token sum, and then
+    multiplies gradients by the number of accumulation steps.
+    """
+
+    accepts_loss_kwargs = False
+    main_input_name = "input_values"
+    batch_format = "pairs"
+    """Which collator feeds `forward`: "pairs", "statements", "chat" or "labels"; see `ecglm/collators.py`."""
+
+    def encode(self, input_values: torch.Tensor) -> BaseModelOutputWithPooling:
+        """ECG features before any projection.
+
+        Args:
+            input_values: (batch, num_leads, num_samples), as the model's own feature extractor makes them.
+
+        Returns:
+            `last_hidden_state` (batch, positions, hidden_size) and `pooler_output` (batch, hidden_size).
+        """
+        raise TypeError(f"{type(self).__name__} has no ECG encoder")
+
+
+class ECGTextModel(ECGPreTrainedModel):
+    """Two towers, one for ECGs and one for texts, that meet in a shared space."""
+
+    def get_ecg_features(self, input_values: torch.Tensor) -> torch.Tensor:
+        """L2-normalised ECG embeddings: (batch, projection_size)."""
+        raise TypeError(f"{type(self).__name__} lacks get_ecg_features")
+
+    def get_text_features(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """L2-normalised text embeddings: (texts, projection_size)."""
+        raise TypeError(f"{type(self).__name__} lacks get_text_features")
+
+    def similarity(self, ecg_embeds: torch.Tensor, text_embeds: torch.Tensor) -> torch.Tensor:
+        """Scores that order texts by how well they fit an ECG: `logits_per_ecg`, (batch, texts)."""
+        return ecg_embeds @ text_embeds.T
+
+    def probabilities(self, logits_per_ecg: torch.Tensor) -> torch.Tensor | None:
+        """Calibrated probability that each text is true of each ECG, or None where the model has only a cosine."""
+        return None
+
+
+@dataclass
+class ContrastiveOutput(ModelOutput):
+    """What a two-tower model returns.
+
+    `loss` scalar; `loss_parts` named scalars that add up to it; `logits_per_ecg` (batch, texts); `ecg_embeds` (batch,
+    projection_size); `text_embeds` (texts, projection_size).
+    """
+
+    loss: torch.Tensor | None = None
+    loss_parts: dict[str, torch.Tensor] | None = None
+    logits_per_ecg: torch.Tensor | None = None
+    ecg_embeds: torch.Tensor | None = None
+    text_embeds: torch.Tensor | None = None
