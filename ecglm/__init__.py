@@ -1,7 +1,7 @@
 """ecglm: electrocardiograms and language.
 
-`import ecglm` is light: the names below are loaded when they are first used. `import ecglm.models` makes the systems known to
-transformers' Auto classes and pipelines.
+`import ecglm` is light: the names below are loaded when they are first used. `import ecglm.models` makes the
+systems known to transformers' Auto classes and pipelines.
 """
 
 from importlib import import_module
@@ -17,7 +17,9 @@ _PLACES = {
     "write": "ecglm.io",
     "render": "ecglm.image",
 }
-_CALLABLE_PACKAGES = ("simulate",)  # `ecglm.simulate(…)` and the package of that name are one: a callable module
+_CALLABLE_PACKAGES = (
+    "simulate",
+)  # `ecglm.simulate(…)` and the package of that name are one: a callable module
 
 __all__ = [*_PLACES, *_CALLABLE_PACKAGES, "__version__"]
 

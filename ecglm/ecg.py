@@ -22,10 +22,11 @@ class ECGFileError(ValueError):
 
 
 def standard_lead(name: str) -> str:
-    """The standard spelling of a lead's name; a name that is no ECG lead comes back stripped, otherwise as it is.
+    """The standard spelling of a lead's name; a name that is no ECG lead comes back stripped, otherwise as it
+    is.
 
-    >>> standard_lead("AVR"), standard_lead("MDC_ECG_LEAD_V1"), standard_lead("Lead II"), standard_lead("RESP")
-    ('aVR', 'V1', 'II', 'RESP')
+    >>> standard_lead("AVR"), standard_lead("MDC_ECG_LEAD_V1"), standard_lead("Lead II"),
+    standard_lead("RESP") ('aVR', 'V1', 'II', 'RESP')
     """
     stripped = name.strip().strip("\x00")
     return _BY_FOLDED_NAME.get(_DECORATION.sub("", stripped).strip().lower(), stripped)
@@ -38,9 +39,11 @@ class ECG:
     Args:
         signal: (leads, samples) float32, mV; NaN where the value is unknown.
         sampling_rate: Hz.
-        leads: one name per row; standard names (`I II III aVR aVL aVF V1 … V6`) where the row is a standard lead.
-        metadata: what else is known: `record_id`, `patient_id`, `age` (years), `sex` ("male" | "female"), `report`, `codes`,
-            `source` (format and file), `assumed` and `warnings` (lists of sentences written while reading).
+        leads: one name per row; standard names (`I II III aVR aVL aVF V1 … V6`) where the row is a standard
+            lead.
+        metadata: what else is known: `record_id`, `patient_id`, `age` (years), `sex` ("male" | "female"),
+            `report`, `codes`, `source` (format and file), `assumed` and `warnings` (lists of sentences
+            written while reading).
 
     Raises:
         ValueError: if the shapes, rate or names contradict each other.
@@ -122,7 +125,9 @@ class ECG:
         """
         first, last = round(start * self.sampling_rate), round(stop * self.sampling_rate)
         if not 0 <= first < last <= self.num_samples:
-            raise ValueError(f"cannot crop {start} to {stop} s of {self.name}, which lasts {self.duration:g} s")
+            raise ValueError(
+                f"cannot crop {start} to {stop} s of {self.name}, which lasts {self.duration:g} s"
+            )
         return replace(self, signal=self.signal[:, first:last])
 
     def __repr__(self) -> str:
@@ -131,10 +136,11 @@ class ECG:
 
 
 def derive_limb_leads(ecg: ECG) -> ECG:
-    """Add those of III, aVR, aVL and aVF that are missing, where two limb leads are there; the rows come in standard order.
+    """Add those of III, aVR, aVL and aVF that are missing, where two limb leads are there; the rows come in
+    standard order.
 
-    Einthoven: III = II - I. Goldberger: aVR = -(I + II) / 2, aVL = I - II / 2, aVF = II - I / 2. The names of the added leads
-    are noted in `metadata["assumed"]`.
+    Einthoven: III = II - I. Goldberger: aVR = -(I + II) / 2, aVL = I - II / 2, aVF = II - I / 2. The names
+    of the added leads are noted in `metadata["assumed"]`.
     """
     have = dict(zip(ecg.leads, ecg.signal, strict=True))
     if not {"I", "II"} <= have.keys():

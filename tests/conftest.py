@@ -11,7 +11,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 def _folder(variable: str, inside: str) -> Path:
-    """The folder that an environment variable names; a reasoned skip without it, a failure where CI demands it."""
+    """The folder that an environment variable names; without it a reasoned skip, or a failure on demand."""
     value = os.environ.get(variable)
     if value and (Path(value) / inside).exists():
         return Path(value)

@@ -1,1 +1,1 @@
-"""The systems. Importing this package registers each of them with transformers' Auto classes: one line per system."""
+"""The systems: importing this package registers each with transformers' Auto classes. One line per system."""

@@ -1,4 +1,4 @@
-"""What every system's models share: the base classes, the batch they eat, and the output of a contrastive step."""
+"""What every system's models share: base classes, the batch they eat, the output of a contrastive step."""
 
 from dataclasses import dataclass
 
@@ -11,8 +11,8 @@ from transformers.utils import ModelOutput
 class ECGPreTrainedModel(PreTrainedModel):
     """Base of every model: saving and loading are transformers', the objective is the model's own.
 
-    `accepts_loss_kwargs` is False because Trainer takes any `forward(**kwargs)` for one that returns a token sum, and then
-    multiplies gradients by the number of accumulation steps.
+    `accepts_loss_kwargs` is False because Trainer takes any `forward(**kwargs)` for one that returns a token
+    sum, and then multiplies gradients by the number of accumulation steps.
     """
 
     accepts_loss_kwargs = False
@@ -50,7 +50,7 @@ class ECGTextModel(ECGPreTrainedModel):
         return ecg_embeds @ text_embeds.T
 
     def probabilities(self, logits_per_ecg: torch.Tensor) -> torch.Tensor | None:
-        """Calibrated probability that each text is true of each ECG, or None where the model has only a cosine."""
+        """Calibrated probability that each text is true of each ECG; None where there is only a cosine."""
         return None
 
 
@@ -58,8 +58,8 @@ class ECGTextModel(ECGPreTrainedModel):
 class ContrastiveOutput(ModelOutput):
     """What a two-tower model returns.
 
-    `loss` scalar; `loss_parts` named scalars that add up to it; `logits_per_ecg` (batch, texts); `ecg_embeds` (batch,
-    projection_size); `text_embeds` (texts, projection_size).
+    `loss` scalar; `loss_parts` named scalars that add up to it; `logits_per_ecg` (batch, texts); `ecg_embeds`
+    (batch, projection_size); `text_embeds` (texts, projection_size).
     """
 
     loss: torch.Tensor | None = None

@@ -21,7 +21,8 @@ class System:
         feature_extractor: turns an `ECG` into `input_values`.
         processor: feature extractor and tokenizer; None where the system reads no text.
         tiny: overrides of `config` for tests and `--smoke`; they exercise every branch.
-        original_keys: regular expression → replacement, from the authors' checkpoint keys to ours; empty where none is published.
+        original_keys: regular expression → replacement, from the authors' checkpoint keys to ours; empty
+            where none is published.
     """
 
     name: str
@@ -50,7 +51,8 @@ def register(
     Example: `register(MERLConfig, tiny=dict(projection_size=16), AutoModel=MERLModel)`.
 
     Args:
-        config: the configuration; its `model_type` is `ecglm_<name>`, so that no later model of transformers can collide.
+        config: the configuration; its `model_type` is `ecglm_<name>`, so that no later model of transformers
+            can collide.
         tiny: see `System`.
         feature_extractor: see `System`.
         processor: see `System`.

@@ -1,0 +1,223 @@
+"""From recordings and texts to tensors: the one place where preprocessing is defined, saved beside the
+weights it was used with.
+
+Training, evaluation, pipelines and the command line all call these objects, so a model never meets an input
+that was prepared in another way. The order of the steps is fixed (docs/preprocessing.md):
+
+    select leads by name → fill missing → notch → band-pass → baseline → resample → fit length → normalise
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
+from transformers.feature_extraction_utils import FeatureExtractionMixin
+
+from ecglm import preprocessing
+from ecglm.ecg import ECG, LEADS_12, derive_limb_leads, standard_lead
+
+
+class ECGFeatureExtractor(FeatureExtractionMixin):
+    """Turns recordings into `input_values`.
+
+    The arguments are what a recipe's `processor:` section and a model's `processor_config.json` hold.
+
+    Args:
+        leads: names, in the order in which the model wants them; the order in the file does not matter.
+        sampling_rate: Hz, of the tensor.
+        duration: seconds, of the tensor: the first `duration` seconds of a longer recording are taken.
+        fill: what stands in for missing samples, "interpolate" or "zero".
+        missing_leads: "error" refuses a recording without one of the leads; "zero" writes zeros. Limb leads
+            that follow from I and II are derived either way.
+        notch: mains frequency in Hz to remove, or None.
+        low: lower corner of the band-pass in Hz, or None.
+        high: upper corner in Hz, or None.
+        baseline: window in seconds of the running median to subtract, or None.
+        pad: "zero", "edge" or "repeat" allow a recording shorter than `duration`; None refuses it.
+        normalization: "minmax", "zscore", "lead_minmax", "lead_zscore", or None for plain mV.
+
+    Raises:
+        ValueError: if an argument is not among those allowed.
+    """
+
+    model_input_names = ["input_values"]
+
+    def __init__(
+        self,
+        leads: Sequence[str] = LEADS_12,
+        sampling_rate: float = 500,
+        duration: float = 10.0,
+        fill: preprocessing.Fill = "interpolate",
+        missing_leads: str = "error",
+        notch: float | None = None,
+        low: float | None = None,
+        high: float | None = None,
+        baseline: float | None = None,
+        pad: preprocessing.Pad | None = None,
+        normalization: preprocessing.Normalization | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if missing_leads not in ("error", "zero"):
+            raise ValueError(f"missing_leads must be 'error' or 'zero', got {missing_leads!r}")
+        if not (sampling_rate > 0 and duration > 0):
+            raise ValueError(
+                f"sampling_rate and duration must be positive, got {sampling_rate} Hz and {duration} s"
+            )
+        self.leads = [standard_lead(name) for name in leads]
+        self.sampling_rate = sampling_rate
+        self.duration = duration
+        self.fill = fill
+        self.missing_leads = missing_leads
+        self.notch = notch
+        self.low = low
+        self.high = high
+        self.baseline = baseline
+        self.pad = pad
+        self.normalization = normalization
+
+    @classmethod
+    def argument_names(cls) -> list[str]:
+        """What a recipe may set."""
+        return [name for name in inspect.signature(cls.__init__).parameters if name not in ("self", "kwargs")]
+
+    @property
+    def num_leads(self) -> int:
+        """Rows of the tensor."""
+        return len(self.leads)
+
+    @property
+    def num_samples(self) -> int:
+        """Columns of the tensor."""
+        return round(self.sampling_rate * self.duration)
+
+    def __call__(self, ecg: ECG | Sequence[ECG], return_tensors: str | None = "np") -> BatchFeature:
+        """Prepare one recording or several.
+
+        Returns:
+            `input_values`: (batch, num_leads, num_samples) float32; mV, or the unit that `normalization`
+                leaves.
+
+        Raises:
+            ValueError: if a recording lacks a lead, is too short, or has no usable lead; the message names it
+            and the remedy.
+        """
+        ecgs = [ecg] if isinstance(ecg, ECG) else list(ecg)
+        values = np.stack([self._prepare(one) for one in ecgs])
+        return BatchFeature({"input_values": values}, tensor_type=return_tensors)
+
+    def inspect(self, ecg: ECG) -> list[str]:
+        """What a reader of the result should know: missing, flat and filled leads, in sentences."""
+        notes = list(ecg.metadata.get("warnings", []))
+        ecg = derive_limb_leads(ecg)
+        for name in self.leads:
+            if name not in ecg.leads:
+                notes.append(f"lead {name} is missing; it was set to zero")
+                continue
+            row = ecg.lead(name)
+            share = float(np.mean(~np.isfinite(row)))
+            if share == 1:
+                notes.append(f"lead {name} has no known sample; it was set to zero")
+            elif np.nanmax(row) - np.nanmin(row) < preprocessing.FLAT:
+                notes.append(f"lead {name} is flat")
+            elif share > 0:
+                filled = "interpolated" if self.fill == "interpolate" else "set to zero"
+                notes.append(f"lead {name}: {share:.1%} of the samples are missing; they were {filled}")
+        if ecg.duration < self.duration and self.pad:
+            notes.append(
+                f"the recording lasts {ecg.duration:g} s; it was padded to {self.duration:g} s ({self.pad})"
+            )
+        return notes
+
+    def _prepare(self, ecg: ECG) -> np.ndarray:
+        ecg = self._with_all_leads(derive_limb_leads(ecg))
+        usable = [
+            row
+            for row in ecg.signal
+            if np.isfinite(row).any() and np.ptp(row[np.isfinite(row)]) >= preprocessing.FLAT
+        ]
+        if not usable:
+            raise ValueError(
+                f"{ecg.name}: none of the leads {', '.join(self.leads)} carries a signal (flat or missing); "
+                "give a recording with at least one usable lead"
+            )
+        if ecg.num_samples < round(self.duration * ecg.sampling_rate) and self.pad is None:
+            raise ValueError(
+                f"{ecg.name} lasts {ecg.duration:g} s and the model reads {self.duration:g} s; give a longer "
+                "recording, or allow padding with pad='zero' in the model's processor_config.json"
+            )
+        rate = ecg.sampling_rate
+        signal = preprocessing.fill_missing(ecg.signal, self.fill)
+        if self.notch is not None:
+            signal = preprocessing.notch(signal, rate, self.notch)
+        if self.low is not None or self.high is not None:
+            signal = preprocessing.bandpass(signal, rate, self.low, self.high)
+        if self.baseline is not None:
+            signal = preprocessing.remove_baseline(signal, rate, self.baseline)
+        signal = preprocessing.resample(signal, rate, self.sampling_rate)
+        signal = preprocessing.fit_length(signal, self.num_samples, self.pad)
+        if self.normalization is not None:
+            signal = preprocessing.normalize(signal, self.normalization)
+        return np.ascontiguousarray(signal, dtype=np.float32)
+
+    def _with_all_leads(self, ecg: ECG) -> ECG:
+        missing = [name for name in self.leads if name not in ecg.leads]
+        if missing and self.missing_leads == "zero":
+            zeros = np.zeros((len(missing), ecg.num_samples), dtype=np.float32)
+            ecg = replace(ecg, signal=np.concatenate([ecg.signal, zeros]), leads=(*ecg.leads, *missing))
+        return ecg.select(self.leads)
+
+
+class ECGProcessor(ProcessorMixin):
+    """A feature extractor for recordings and a tokenizer for texts, saved and loaded as one.
+
+    Args:
+        feature_extractor: of the ECG side.
+        tokenizer: of the text side.
+        max_text_length: tokens; longer texts are cut.
+    """
+
+    def __init__(
+        self,
+        feature_extractor: ECGFeatureExtractor,
+        tokenizer: PreTrainedTokenizerBase,
+        max_text_length: int = 256,
+    ) -> None:
+        super().__init__(feature_extractor, tokenizer)
+        self.max_text_length = max_text_length
+
+    def __call__(
+        self,
+        ecg: ECG | Sequence[ECG] | None = None,
+        text: str | Sequence[str] | None = None,
+        return_tensors: str | None = "pt",
+    ) -> BatchFeature:
+        """Prepare recordings, texts, or both.
+
+        Returns:
+            `input_values` (batch, num_leads, num_samples) where recordings are given; `input_ids` and
+            `attention_mask` (texts, tokens), padded to the longest, where texts are.
+
+        Raises:
+            ValueError: as the feature extractor does, or if neither is given.
+        """
+        if ecg is None and text is None:
+            raise ValueError("give a recording (ecg=), a text (text=) or both")
+        batch: dict[str, Any] = {}
+        if ecg is not None:
+            batch |= self.feature_extractor(ecg, return_tensors=return_tensors)
+        if text is not None:
+            encoded = self.tokenizer(
+                [text] if isinstance(text, str) else list(text),
+                truncation=True,
+                max_length=self.max_text_length,
+                padding=True,
+                return_tensors=return_tensors,
+            )
+            batch |= {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
+        return BatchFeature(batch)
