@@ -1,7 +1,14 @@
-"""Where recipes, benchmarks and prompts live: `_assets` in a wheel, the root of the tree in a checkout."""
+"""Where recipes, benchmarks and prompts live, and how such a statement is read: strictly.
 
+They lie in `_assets` in a wheel, and at the root of the tree in a checkout.
+"""
+
+import difflib
 import importlib.util
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 _PACKAGE = Path(__file__).resolve().parent
 ROOT = _PACKAGE / "_assets" if (_PACKAGE / "_assets").is_dir() else _PACKAGE.parent
@@ -19,15 +26,128 @@ def asset(name: str) -> Path:
     return path
 
 
+def find_statement(wing: str, name: str) -> Path:
+    """The YAML file that `name` means: a file of one's own, or one that is shipped under the wing.
+
+    Args:
+        wing: "training", "eval" or "prompts".
+        name: a path to a file, or a shipped name such as "merl/pretrain".
+
+    Raises:
+        FileNotFoundError: if there is neither; the message suggests a name.
+    """
+    if name.endswith((".yaml", ".yml")) and Path(name).is_file():
+        return Path(name)
+    folder = asset(wing)
+    path = folder / f"{name}.yaml"
+    if path.is_file():
+        return path
+    known = list_statements(wing)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+    raise FileNotFoundError(f"no file and no shipped name {name!r} in {wing}/; {hint}")
+
+
+def list_statements(wing: str) -> list[str]:
+    """Names of all YAML files under a wing, e.g. "merl/pretrain"."""
+    folder = asset(wing)
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+
+
+def read_yaml(text: str) -> Any:
+    """YAML with the numbers of YAML 1.2, where `1e-3` is a number (PyYAML reads a string), and no tags.
+
+    Raises:
+        ValueError: if the text is no YAML; the message names line and column.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    number = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
+    Loader.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in pairs if tag != "tag:yaml.org,2002:float"]
+        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+.0123456789"))
+    try:
+        return yaml.load(text, Loader)  # noqa: S506  (a SafeLoader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"not readable as YAML: {' '.join(str(error).split())}") from error
+
+
+def read_statement(path: Path, keys: Iterable[str]) -> dict[str, Any]:
+    """A YAML file that is one mapping with none but the given keys.
+
+    Raises:
+        ValueError: if it is no mapping or has another key; the message names the file and the key.
+    """
+    try:
+        content = read_yaml(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name} must be a mapping with the keys {', '.join(keys)}")
+    refuse_unknown(path.name, content, keys)
+    return content
+
+
+def refuse_unknown(what: str, given: Mapping[str, Any] | Iterable[str], allowed: Iterable[str]) -> None:
+    """Refuse a key that nobody would read.
+
+    Raises:
+        ValueError: if a key of `given` is not among `allowed`; the message suggests the nearest.
+    """
+    allowed = list(allowed)
+    for key in given:
+        if key not in allowed:
+            near = difflib.get_close_matches(str(key), allowed, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(sorted(allowed))}"
+            raise ValueError(f"{what} has no key {key!r}; {hint}")
+
+
+def apply_overrides(content: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """A copy of a statement in which `section.key=value` arguments replace values.
+
+    Args:
+        content: the statement.
+        overrides: e.g. `["data.root=/data/ptb-xl", "trainer.num_train_epochs=3"]`; values are read as YAML.
+
+    Raises:
+        ValueError: if an argument has no `=`, or goes into something that is no section.
+    """
+    import copy
+
+    content = copy.deepcopy(content)
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not key.strip():
+            raise ValueError(
+                f"{override!r} is no setting; write section.key=value, e.g. data.root=/data/ptb-xl"
+            )
+        *path, last = key.strip().split(".")
+        section = content
+        for name in path:
+            if section.get(name) is None:
+                section[name] = {}
+            section = section[name]
+            if not isinstance(section, dict):
+                raise ValueError(f"{override!r}: {name!r} is no section with keys of its own")
+        section[last] = read_yaml(value)
+    return content
+
+
 def resolve_text_model(name: str) -> str:
     """Where a text model and its tokenizer are loaded from.
 
     Args:
-        name: a hub name, a folder, or "sentence-encoder": all-MiniLM-L6-v2, which the `text` extra brings along for use
-            without a network.
+        name: a hub name, a folder, or "sentence-encoder": all-MiniLM-L6-v2, which the `text` extra brings
+            along for use without a network.
 
     Returns:
-        What `from_pretrained` of transformers takes: the folder of the sentence encoder, or the name as it is.
+        What `from_pretrained` of transformers takes: the folder of the sentence encoder, or the name as it
+        is.
 
     Raises:
         FileNotFoundError: if "sentence-encoder" is asked for and the extra is not installed.
