@@ -10,15 +10,22 @@ that was prepared in another way. The order of the steps is fixed (docs/preproce
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
+from transformers import (
+    AutoTokenizer,
+    BatchFeature,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+    ProcessorMixin,
+)
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from ecglm import preprocessing
+from ecglm.assets import refuse_unknown, resolve_text_model
 from ecglm.ecg import ECG, LEADS_12, derive_limb_leads, standard_lead
 
 
@@ -180,24 +187,46 @@ class ECGProcessor(ProcessorMixin):
         feature_extractor: of the ECG side.
         tokenizer: of the text side.
         max_text_length: tokens; longer texts are cut.
+        num_ecg_tokens: placeholders that stand for one recording in a conversation; None where the model
+            holds none.
+        instruction: what the user says to get a report.
     """
+
+    ecg_token = "<ecg>"
 
     def __init__(
         self,
         feature_extractor: ECGFeatureExtractor,
         tokenizer: PreTrainedTokenizerBase,
         max_text_length: int = 256,
+        num_ecg_tokens: int | None = None,
+        instruction: str = "<ecg>\nWrite the report of this ECG.",
     ) -> None:
         super().__init__(feature_extractor, tokenizer)
         self.max_text_length = max_text_length
+        self.num_ecg_tokens = num_ecg_tokens
+        self.instruction = instruction
+
+    @classmethod
+    def argument_names(cls) -> list[str]:
+        """What a recipe may set beside the feature extractor's arguments."""
+        return ["tokenizer", "max_text_length", "instruction"]
 
     def __call__(
         self,
         ecg: ECG | Sequence[ECG] | None = None,
         text: str | Sequence[str] | None = None,
         return_tensors: str | None = "pt",
+        **tokenizer_kwargs: Any,
     ) -> BatchFeature:
         """Prepare recordings, texts, or both.
+
+        Args:
+            ecg: one recording or several.
+            text: one text or several.
+            return_tensors: "pt" or "np".
+            tokenizer_kwargs: for the tokenizer, e.g. `add_special_tokens=False` where a chat template holds
+                them.
 
         Returns:
             `input_values` (batch, num_leads, num_samples) where recordings are given; `input_ids` and
@@ -218,6 +247,102 @@ class ECGProcessor(ProcessorMixin):
                 max_length=self.max_text_length,
                 padding=True,
                 return_tensors=return_tensors,
+                **tokenizer_kwargs,
             )
             batch |= {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
         return BatchFeature(batch)
+
+    def chat(self, messages: list[dict[str, str]], add_generation_prompt: bool = False) -> str:
+        """One conversation as the language model's text; each `<ecg>` becomes `num_ecg_tokens` placeholders."""
+        text = self.tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=add_generation_prompt
+        )
+        return text.replace(self.ecg_token, self.ecg_token * (self.num_ecg_tokens or 1))
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
+    """A sentencepiece (unigram) tokenizer trained on texts, as transformers saves and loads it offline.
+
+    transformers reads a sentencepiece `.model` only where protobuf is installed, so the pieces and their
+    scores are handed over one by one; a text is cut into the same pieces. Bytes stand in for characters never
+    seen, so every text survives the round trip but for runs of white space and NFKC forms. Ids: `<unk>` 0,
+    `<s>` 1, `</s>` 2, `<pad>` 3.
+
+    Args:
+        texts: the training texts; the same texts give the same tokenizer.
+        vocab_size: upper bound on the number of pieces, the specials and 256 bytes included; a small corpus
+            yields fewer.
+
+    Raises:
+        ValueError: if there is no text, or fewer than 300 pieces are asked for.
+    """
+    import io
+
+    import sentencepiece
+    from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
+    from tokenizers.models import Unigram
+
+    texts = [text for text in texts if text.strip()]
+    if not texts:
+        raise ValueError("no text to train a tokenizer on: every text is empty; choose another data.text")
+    if vocab_size < 300:  # 256 bytes, 4 specials, and a few letters
+        raise ValueError(f"vocab_size must be at least 300, got {vocab_size}: 256 single bytes belong to it")
+    trained = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts),
+        model_writer=trained,
+        vocab_size=vocab_size,
+        hard_vocab_limit=False,
+        model_type="unigram",
+        byte_fallback=True,
+        character_coverage=1.0,
+        split_digits=True,
+        normalization_rule_name="nfkc",
+        pad_id=3,
+        num_threads=1,
+        minloglevel=2,
+    )
+    pieces = sentencepiece.SentencePieceProcessor(model_proto=trained.getvalue())
+    scored = [(pieces.id_to_piece(i), pieces.get_score(i)) for i in range(pieces.get_piece_size())]
+    backend = Tokenizer(Unigram(scored, unk_id=0, byte_fallback=True))
+    backend.normalizer = normalizers.Sequence(
+        [normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
+    )
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always", split=True)
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    backend.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A </s> $B", special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        unk_token="<unk>",
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        padding_side="left",
+    )
+
+
+def load_tokenizer(
+    source: str | dict[str, Any], texts: Callable[[], Iterable[str]]
+) -> PreTrainedTokenizerBase:
+    """The tokenizer that a recipe names.
+
+    Args:
+        source: a hub name, a folder or "sentence-encoder"; or `{train: sentencepiece, vocab_size: N}` to
+            train one.
+        texts: gives the training texts, where one is trained.
+
+    Raises:
+        ValueError: if the mapping has other keys.
+    """
+    if isinstance(source, str):
+        return AutoTokenizer.from_pretrained(resolve_text_model(source))
+    refuse_unknown("processor.tokenizer", source, ("train", "vocab_size"))
+    if source.get("train") != "sentencepiece" or "vocab_size" not in source:
+        raise ValueError(
+            f"processor.tokenizer must be a name or {{train: sentencepiece, vocab_size: N}}, got {source}"
+        )
+    return train_tokenizer(texts(), source["vocab_size"])

@@ -1,9 +1,10 @@
 """What every system's models share: base classes, the batch they eat, the output of a contrastive step."""
 
 from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput
 
@@ -18,7 +19,35 @@ class ECGPreTrainedModel(PreTrainedModel):
     accepts_loss_kwargs = False
     main_input_name = "input_values"
     batch_format = "pairs"
-    """Which collator feeds `forward`: "pairs", "statements", "chat" or "labels"; see `ecglm/collators.py`."""
+    """Which collator feeds `forward`: "pairs", "statements" or "chat"; see `ecglm/collators.py`."""
+    encoder_parts: tuple[str, ...] = ()
+    """Names of the children that `encode` needs; empty: all. A model built around an encoder leaves the others out."""
+    pretrained_parts: tuple[str, ...] = ()
+    """Prefixes of the parameters that `build` loaded from elsewhere instead of drawing them."""
+
+    @classmethod
+    def build(cls, config: PreTrainedConfig) -> Self:
+        """The model as training starts with it: here all weights are drawn afresh.
+
+        A system whose recipe names pretrained parts loads them here and lists them in `pretrained_parts`;
+        `from_pretrained` must not need them again.
+        """
+        return cls(config)
+
+    @classmethod
+    def original_config(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
+        """What a checkpoint of the authors says about its sizes, as arguments of the configuration.
+
+        Args:
+            shapes: the authors' key → shape.
+
+        Raises:
+            ValueError: if this file cannot be converted; the message says which one can.
+        """
+        return {}
+
+    def adopt_processor(self, processor: Any) -> None:
+        """Make model and processor agree once both are built: special tokens, vocabulary size. Here nothing."""
 
     def encode(self, input_values: torch.Tensor) -> BaseModelOutputWithPooling:
         """ECG features before any projection.

@@ -21,6 +21,7 @@ class System:
         feature_extractor: turns an `ECG` into `input_values`.
         processor: feature extractor and tokenizer; None where the system reads no text.
         tiny: overrides of `config` for tests and `--smoke`; they exercise every branch.
+        tiny_processor: overrides of the processor's arguments that go with them.
         original_keys: regular expression → replacement, from the authors' checkpoint keys to ours; empty
             where none is published.
     """
@@ -31,7 +32,8 @@ class System:
     feature_extractor: type
     processor: type | None
     tiny: dict[str, Any]
-    original_keys: dict[str, str] = field(default_factory=dict)
+    tiny_processor: dict[str, Any] = field(default_factory=dict)
+    original_keys: dict[str, str | None] = field(default_factory=dict)
 
 
 SYSTEMS: dict[str, System] = {}
@@ -41,9 +43,10 @@ def register(
     config: type[transformers.PreTrainedConfig],
     *,
     tiny: dict[str, Any],
+    tiny_processor: dict[str, Any] | None = None,
     feature_extractor: type = ECGFeatureExtractor,
     processor: type | None = ECGProcessor,
-    original_keys: dict[str, str] | None = None,
+    original_keys: dict[str, str | None] | None = None,
     **auto: type[transformers.PreTrainedModel],
 ) -> None:
     """Make a system known to transformers' Auto classes and to ecglm.
@@ -54,6 +57,7 @@ def register(
         config: the configuration; its `model_type` is `ecglm_<name>`, so that no later model of transformers
             can collide.
         tiny: see `System`.
+        tiny_processor: see `System`.
         feature_extractor: see `System`.
         processor: see `System`.
         original_keys: see `System`.
@@ -74,5 +78,6 @@ def register(
         feature_extractor=feature_extractor,
         processor=processor,
         tiny=tiny,
+        tiny_processor=tiny_processor or {},
         original_keys=original_keys or {},
     )

@@ -1,0 +1,341 @@
+"""The one loop: a recipe becomes model, processor, data and collator, and transformers' Trainer runs
+`model(**batch).loss`.
+
+A recipe is one YAML file of keyword arguments for constructors that exist:
+
+    system         name in the registry                 architecture   class name
+    status         reproduced | approximate | unverified
+    init_from      folder of a trained model to start from
+    model          → the system's configuration         processor      → feature extractor and tokenizer
+    data           → ecglm.datasets.load                augment        → ecglm.collators.Augmentation
+    freeze         regular expressions over parameter names
+    lora           → peft.LoraConfig                    trainer        → ECGTrainingArguments
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+import yaml
+from transformers import AutoProcessor, Trainer, TrainerCallback, TrainingArguments, set_seed
+
+from ecglm import datasets
+from ecglm.assets import apply_overrides, find_statement, read_statement, refuse_unknown
+from ecglm.collators import COLLATORS, Augmentation, PreparedRecordings
+from ecglm.models import SYSTEMS
+from ecglm.processors import ECGProcessor, load_tokenizer
+from ecglm.text import join_sentences
+
+STATUSES = ("reproduced", "approximate", "unverified")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a system's stage is trained; the fields are the sections of the file."""
+
+    system: str
+    architecture: str
+    status: str
+    init_from: str | None = None
+    model: dict[str, Any] = field(default_factory=dict)
+    processor: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    augment: dict[str, Any] = field(default_factory=dict)
+    freeze: list[str] = field(default_factory=list)
+    lora: dict[str, Any] = field(default_factory=dict)
+    trainer: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class ECGTrainingArguments(TrainingArguments):
+    """transformers' arguments and one of our own.
+
+    Args:
+        ema_decay: the model that is saved is an exponential moving average of the weights over the steps;
+            None saves the last.
+    """
+
+    ema_decay: float | None = None
+
+
+@dataclass
+class Job:
+    """All that a training run needs, built from a recipe."""
+
+    model: transformers.PreTrainedModel
+    processor: ECGProcessor
+    dataset: PreparedRecordings
+    collator: Any
+
+
+def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe strictly.
+
+    Args:
+        name: a shipped name such as "merl/pretrain", or a YAML file.
+        overrides: `section.key=value` arguments.
+
+    Raises:
+        FileNotFoundError: if there is no such recipe.
+        ValueError: if a section or key is unknown, or a needed one is missing; the message names it.
+    """
+    path = find_statement("training", name)
+    keys = [entry.name for entry in fields(Recipe)]
+    content = apply_overrides(read_statement(path, keys), overrides)
+    refuse_unknown(f"recipe {name}", content, keys)
+    for key in ("system", "architecture", "status"):
+        if key not in content:
+            raise ValueError(f"recipe {name} lacks {key!r}")
+    recipe = Recipe(**{key: value for key, value in content.items() if value is not None})
+    if recipe.status not in STATUSES:
+        raise ValueError(f"status of recipe {name} must be {', '.join(STATUSES)}; got {recipe.status!r}")
+    if recipe.system not in SYSTEMS:
+        raise ValueError(f"recipe {name}: no system {recipe.system!r}; there are {', '.join(SYSTEMS)}")
+    system = SYSTEMS[recipe.system]
+    refuse_unknown(f"system {system.name!r}", [recipe.architecture], system.models)
+    allowed = {
+        "model": [entry.name for entry in fields(system.config)],
+        "processor": [*system.feature_extractor.argument_names(), *ECGProcessor.argument_names()],
+        "augment": Augmentation.argument_names(),
+        "trainer": [entry.name for entry in fields(ECGTrainingArguments)],
+    }
+    for section, names in allowed.items():
+        refuse_unknown(f"recipe section {section!r}", getattr(recipe, section), names)
+    if "name" not in recipe.data:
+        raise ValueError(f"recipe {name}: section 'data' lacks 'name', one of {', '.join(datasets.CORPORA)}")
+    return recipe
+
+
+def smoke(recipe: Recipe) -> Recipe:
+    """The same recipe at toy size: the tiny model, a few simulated ECGs, two steps; no data, no network."""
+    system = SYSTEMS[recipe.system]
+    data = {"name": "simulated", "num_records": 8}
+    if recipe.data.get("text") in ("report", "statements"):
+        data["text"] = recipe.data["text"]
+    trainer = recipe.trainer | {
+        "max_steps": 2,
+        "per_device_train_batch_size": 4,
+        "gradient_accumulation_steps": 1,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "use_cpu": True,
+        "bf16": False,
+        "fp16": False,
+    }
+    return Recipe(
+        system=recipe.system,
+        architecture=recipe.architecture,
+        status=recipe.status,
+        model=recipe.model | system.tiny,
+        processor=recipe.processor
+        | system.tiny_processor
+        | {"tokenizer": {"train": "sentencepiece", "vocab_size": 320}},
+        data=data,
+        augment=recipe.augment,
+        freeze=recipe.freeze,
+        lora=recipe.lora,
+        trainer=trainer,
+    )
+
+
+def build(recipe: Recipe) -> Job:
+    """Make model, processor, data and collator; nothing is written, and bad input fails here.
+
+    Raises:
+        ValueError: if an argument is not among those allowed, or the data cannot feed the model.
+        FileNotFoundError: if a folder or file that the recipe names is not there.
+    """
+    system = SYSTEMS[recipe.system]
+    model_class = system.models[recipe.architecture]
+    rows = datasets.load(**recipe.data)
+    if recipe.init_from is None:
+        names = set(system.feature_extractor.argument_names())
+        extractor = {key: value for key, value in recipe.processor.items() if key in names}
+        others = {key: value for key, value in recipe.processor.items() if key not in names}
+        if "tokenizer" not in others:
+            raise ValueError("recipe section 'processor' lacks 'tokenizer'")
+        others["tokenizer"] = load_tokenizer(others["tokenizer"], lambda: _texts(rows))
+        processor = system.processor(system.feature_extractor(**extractor), **others)
+        model = model_class.build(system.config(**recipe.model))
+    else:
+        processor, model = _load_trained(recipe, model_class)
+    model.adopt_processor(processor)
+    for pattern in recipe.freeze:
+        matched = [weight for name, weight in model.named_parameters() if re.search(pattern, name)]
+        if not matched:
+            raise ValueError(f"freeze: no parameter of {recipe.architecture} matches {pattern!r}")
+        for weight in matched:
+            weight.requires_grad_(False)
+    if recipe.lora:
+        from peft import LoraConfig, get_peft_model
+
+        refuse_unknown("recipe section 'lora'", recipe.lora, [entry.name for entry in fields(LoraConfig)])
+        model = get_peft_model(model, LoraConfig(**recipe.lora))
+    collator = COLLATORS[model_class.batch_format](processor, Augmentation(**recipe.augment))
+    return Job(model, processor, PreparedRecordings(rows, processor), collator)
+
+
+def run(
+    name: str,
+    overrides: Sequence[str] = (),
+    out: str | Path | None = None,
+    resume: bool = False,
+    tiny: bool = False,
+) -> Path:
+    """Train, and leave a folder that `from_pretrained` loads: weights, configuration, processor, recipe.
+
+    Args:
+        name: of the recipe; see `load_recipe`.
+        overrides: see `load_recipe`.
+        out: the folder to write; by default `runs/<name>`. It appears whole, when training has ended;
+            checkpoints lie beside it in `<out>.checkpoints` until then.
+        resume: go on from the last checkpoint.
+        tiny: the smoke version of the recipe; see `smoke`.
+
+    Returns:
+        `out`.
+
+    Raises:
+        ValueError: for bad input, before anything is written.
+        FileNotFoundError: likewise.
+    """
+    recipe = load_recipe(name, overrides)
+    if tiny:
+        recipe = smoke(recipe)
+    out = Path(out) if out else default_out(name)
+    checkpoints = out.with_name(out.name + ".checkpoints")
+    if out.exists() and any(out.iterdir()):
+        raise ValueError(f"{out} is not empty; give another --out, or remove it first")
+    if checkpoints.exists() and not resume:
+        raise ValueError(f"{checkpoints} is left from an unfinished run; use --resume, or remove it")
+    if resume and not any(checkpoints.glob("checkpoint-*")):
+        raise ValueError(f"nothing to resume: there is no checkpoint in {checkpoints}")
+    defaults = {"report_to": "none", "save_strategy": "no", "logging_steps": 20}
+    # Rows must reach the collator whole: Trainer would drop what `forward` does not name.
+    forced = {"output_dir": str(checkpoints), "remove_unused_columns": False}
+    arguments = ECGTrainingArguments(**(defaults | recipe.trainer | forced))
+    set_seed(arguments.seed)
+    job = build(recipe)
+    callbacks = [EMACallback(arguments.ema_decay)] if arguments.ema_decay else []
+    trainer = ECGTrainer(
+        model=job.model,
+        args=arguments,
+        train_dataset=job.dataset,
+        data_collator=job.collator,
+        processing_class=job.processor,
+        callbacks=callbacks,
+    )
+    _log.info(
+        "%s: %d recordings, %.1f M parameters",
+        name,
+        len(job.dataset),
+        sum(weight.numel() for weight in job.model.parameters()) / 1e6,
+    )
+    trainer.train(resume_from_checkpoint=True if resume else None)
+    if trainer.is_world_process_zero():
+        save(trainer, job, recipe, out)
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    return out
+
+
+def default_out(name: str) -> Path:
+    """Where a recipe's model goes unless told otherwise: "merl/pretrain" → `runs/merl-pretrain`."""
+    return Path("runs") / re.sub(r"\W+", "-", Path(name).with_suffix("").as_posix()).strip("-")
+
+
+def save(trainer: Trainer, job: Job, recipe: Recipe, out: Path) -> None:
+    """Write the folder aside and move it into place in one step: a half-written model is never found."""
+    aside = out.with_name(out.name + ".partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    model = trainer.accelerator.unwrap_model(job.model)
+    if recipe.lora:
+        model.save_pretrained(aside / "adapter")
+        model = model.merge_and_unload()
+    model.save_pretrained(aside)
+    job.processor.save_pretrained(aside)
+    stated = {key: value for key, value in vars(recipe).items() if value not in (None, {}, [])}
+    statement = yaml.safe_dump(stated, sort_keys=False, allow_unicode=True)
+    (aside / "recipe.yaml").write_text(statement, encoding="utf-8")
+    if out.exists():
+        out.rmdir()  # run() made sure that it is empty
+    os.replace(aside, out)
+
+
+class ECGTrainer(Trainer):
+    """transformers' Trainer, which also logs the named parts of a loss."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._parts: dict[str, list[torch.Tensor]] = {}
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
+        """Trainer's own, which also keeps the parts that the model returns."""
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
+        for name, value in (getattr(outputs, "loss_parts", None) or {}).items():
+            self._parts.setdefault(name, []).append(value.detach())
+        return (loss, outputs) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Add the mean of each part since the last log."""
+        if "loss" in logs:
+            logs |= {name: torch.stack(values).mean().item() for name, values in self._parts.items()}
+            self._parts.clear()
+        super().log(logs, *args, **kwargs)
+
+
+class EMACallback(TrainerCallback):
+    """Keeps a moving average of weights and buffers, and puts it into the model when training ends.
+
+    The decay rises from 0.1 to its value over the first steps, as min(decay, (1 + step) / (10 + step)), so
+    that the random start does not weigh. Source: TensorFlow's ExponentialMovingAverage with `num_updates`.
+    """
+
+    def __init__(self, decay: float) -> None:
+        self.decay = decay
+        self._average: dict[str, torch.Tensor] = {}
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        """Move the average towards the weights."""
+        decay = min(self.decay, (1 + state.global_step) / (10 + state.global_step))
+        for name, value in model.state_dict().items():
+            if not value.is_floating_point():
+                continue
+            if name not in self._average:
+                self._average[name] = value.detach().clone()
+            self._average[name].lerp_(value.detach(), 1 - decay)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        """Take the average for the model."""
+        model.load_state_dict(self._average, strict=False)
+
+
+def _load_trained(recipe: Recipe, model_class: type) -> tuple[ECGProcessor, transformers.PreTrainedModel]:
+    folder = Path(recipe.init_from)
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"init_from: no model in {folder} (config.json is not there)")
+    config = transformers.AutoConfig.from_pretrained(folder)
+    if config.model_type != model_class.config_class.model_type:
+        raise ValueError(
+            f"init_from: {folder} holds a model of type {config.model_type}, "
+            f"the recipe needs {model_class.config_class.model_type}"
+        )
+    for key, value in recipe.model.items():
+        setattr(config, key, value)
+    return AutoProcessor.from_pretrained(folder), model_class.from_pretrained(folder, config=config)
+
+
+def _texts(rows: Any) -> list[str]:
+    """Texts to train a tokenizer on: each row's by itself and joined, as collators may present them."""
+    return [text for texts in rows["texts"] for text in (*texts, join_sentences(texts))]
