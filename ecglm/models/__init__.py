@@ -1,1 +1,4 @@
 """The systems: importing this package registers each with transformers' Auto classes. One line per system."""
+
+from ecglm.models import merl as merl
+from ecglm.models._registry import SYSTEMS as SYSTEMS
