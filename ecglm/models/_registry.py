@@ -17,7 +17,7 @@ class System:
     Args:
         name: `model_type` without the prefix `ecglm_`.
         config: its configuration class.
-        models: class name → class, over all Auto classes.
+        auto: name of one of transformers' Auto classes → our model class.
         feature_extractor: turns an `ECG` into `input_values`.
         processor: feature extractor and tokenizer; None where the system reads no text.
         tiny: overrides of `config` for tests and `--smoke`; they exercise every branch.
@@ -28,12 +28,17 @@ class System:
 
     name: str
     config: type[transformers.PreTrainedConfig]
-    models: dict[str, type[transformers.PreTrainedModel]]
+    auto: dict[str, type[transformers.PreTrainedModel]]
     feature_extractor: type
     processor: type | None
     tiny: dict[str, Any]
     tiny_processor: dict[str, Any] = field(default_factory=dict)
     original_keys: dict[str, str | None] = field(default_factory=dict)
+
+    @property
+    def models(self) -> dict[str, type[transformers.PreTrainedModel]]:
+        """Class name → class: what a recipe's `architecture` may be."""
+        return {model.__name__: model for model in self.auto.values()}
 
 
 SYSTEMS: dict[str, System] = {}
@@ -74,7 +79,7 @@ def register(
     SYSTEMS[name] = System(
         name=name,
         config=config,
-        models={model.__name__: model for model in auto.values()},
+        auto=auto,
         feature_extractor=feature_extractor,
         processor=processor,
         tiny=tiny,

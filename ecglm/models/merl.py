@@ -241,6 +241,7 @@ class MERLModel(ECGTextModel):
     config_class = MERLConfig
     base_model_prefix = "merl"
     batch_format = "pairs"
+    encoder_parts = ("ecg_encoder",)
     _supports_sdpa = True
     _supports_flash_attn = True
 
