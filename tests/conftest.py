@@ -31,3 +31,38 @@ def ptbxl_root() -> Path:
 def merl_fixtures() -> Path:
     """Numbers computed by MERL's authors' code on random weights."""
     return _folder("ECGLM_FIXTURES", "merl") / "merl"
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory):
+    """Makes folders as training leaves them: `model_folder("merl")` holds a tiny, untrained model."""
+    import torch
+
+    from ecglm.models import SYSTEMS
+    from ecglm.processors import train_tokenizer
+    from ecglm.prompts import load_prompts
+
+    known: dict[str, Path] = {}
+
+    def make(name: str) -> Path:
+        if name not in known:
+            system = SYSTEMS[name]
+            prompts = load_prompts("ckepe/ptbxl", "sub")
+            texts = [text for label in prompts.labels for text in prompts.texts(label)]
+            extractor = system.feature_extractor(**system.tiny_processor)
+            processor = system.processor(extractor, train_tokenizer(texts, 400))
+            torch.manual_seed(0)
+            model = next(iter(system.models.values())).build(system.config(**system.tiny)).eval()
+            model.adopt_processor(processor)
+            known[name] = tmp_path_factory.mktemp(name)
+            model.save_pretrained(known[name])
+            processor.save_pretrained(known[name])
+        return known[name]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def two_towers(model_folder) -> Path:
+    """A tiny model folder that scores texts."""
+    return model_folder("merl")
