@@ -19,7 +19,7 @@ leads | | `age` | float or None | years |
 | `fold` | int | the official fold; 0 where there is none |
 
 One file per corpus; its `load` function names its options. `prepare` packs any of them into Parquet shards,
-which `load("prepared", out)` reads 60 times as fast as `wfdb` reads the files.
+for `load("prepared", out)`: one sequential copy of a corpus instead of hundreds of thousands of small files.
 """
 
 from __future__ import annotations

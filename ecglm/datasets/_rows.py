@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,10 @@ _EMPTY = {
 }
 COLUMNS = tuple(_EMPTY)
 _ROWS_PER_BATCH = 512  # Arrow's binary arrays end at 2 GB; 512 recordings of 12 x 5000 samples have 61 MB
+
+
+class EmptySelection(ValueError):
+    """A split or folds without records; the message lists those that are there."""
 
 
 def features() -> Any:
@@ -129,8 +134,6 @@ def open_table(root: str | Path, name: str, columns: Sequence[str], layout: str)
     if not path.is_file():
         what = f"no {name} in {root}" if Path(root).is_dir() else f"no folder {root}"
         raise FileNotFoundError(f"{what}; expected {layout}")
-    import gzip
-
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
@@ -138,6 +141,12 @@ def open_table(root: str | Path, name: str, columns: Sequence[str], layout: str)
         if missing:
             raise ValueError(f"{path} has no column {', '.join(missing)}; expected {layout}")
         yield from reader
+
+
+def choose(name: str, value: Any, allowed: Iterable[Any]) -> None:
+    """Refuse a value that is not among those allowed."""
+    if value not in allowed:
+        raise ValueError(f"{name}={value!r} is not known; choose one of {', '.join(map(str, allowed))}")
 
 
 def number(text: str | None) -> float | None:

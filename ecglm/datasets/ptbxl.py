@@ -15,14 +15,15 @@ from __future__ import annotations
 
 import ast
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ecglm.datasets._rows import SPLITS, identifier, number, open_table, to_dataset
+from ecglm.datasets import _scp
+from ecglm.datasets._rows import SPLITS, EmptySelection, choose, identifier, number, open_table, to_dataset
+from ecglm.datasets._scp import LABELS, Statement
 from ecglm.text import clean_report, split_sentences
 
 if TYPE_CHECKING:
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 FOLDS = {"train": tuple(range(1, 9)), "validation": (9,), "test": (10,)}
 """The publisher's split: 9 and 10 were checked by a second reader."""
 
-SUPERCLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
-LABELS = ("superclass", "subclass", "form", "rhythm", "all")
 TEXTS = ("report", "report_en", "statements")
 
 _LAYOUT = "PTB-XL as PhysioNet has it: ptbxl_database.csv, scp_statements.csv, records500/ and/or records100/"
@@ -41,31 +40,6 @@ _FILE_COLUMN = {500: "filename_hr", 100: "filename_lr"}
 _SEX = {"0": "male", "1": "female"}
 _OLDEST = 90.0  # PTB-XL writes 300 for ages above 89
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Statement:
-    """One row of `scp_statements.csv`: an SCP-ECG code, its description and its classes."""
-
-    code: str
-    description: str
-    superclass: str | None
-    subclass: str | None
-    form: bool
-    rhythm: bool
-
-    @property
-    def diagnostic(self) -> bool:
-        """Whether the statement is a diagnosis (a code may be diagnostic and form at once)."""
-        return self.superclass is not None
-
-    def classes(self, labels: str) -> str | None:
-        """The class of this statement among `labels`; None where it has none there."""
-        if labels == "superclass":
-            return self.superclass
-        if labels == "subclass":
-            return self.subclass
-        return self.code.strip("_") if labels == "all" or getattr(self, labels) else None
 
 
 def statements(root: str | PathLike) -> dict[str, Statement]:
@@ -91,7 +65,7 @@ def _read_statements(root: str, changed: int | None) -> dict[str, Statement]:
             code=code,
             description=" ".join(row["description"].split()),
             superclass=row["diagnostic_class"].strip() or None if diagnostic else None,
-            subclass=row["diagnostic_subclass"].strip("_ ") or None if diagnostic else None,
+            subclass=row["diagnostic_subclass"].strip() or None if diagnostic else None,
             form=number(row["form"]) == 1,
             rhythm=number(row["rhythm"]) == 1,
         )
@@ -101,53 +75,19 @@ def _read_statements(root: str, changed: int | None) -> dict[str, Statement]:
 def class_names(root: str | PathLike, labels: str = "superclass") -> list[str]:
     """The classes of a labelling, in the order in which a label vector holds them.
 
-    Superclasses: NORM, MI, STTC, CD, HYP. Subclasses: grouped by superclass, in it by `scp_statements.csv`;
-    the others in the order of that file.
+    Superclasses: NORM, MI, STTC, CD, HYP. Subclasses: grouped by superclass, within it by
+    `scp_statements.csv`; the others in the order of that file.
 
     Args:
         root: the corpus's folder; only `scp_statements.csv` is read.
         labels: "superclass" (5), "subclass" (23), "form" (19), "rhythm" (12) or "all" (71).
+
+    Raises:
+        FileNotFoundError: if the file is missing.
+        ValueError: for other labels.
     """
-    _choose("labels", labels, LABELS)
-    if labels == "superclass":
-        return list(SUPERCLASSES)
-    table = list(statements(root).values())
-    if labels == "subclass":
-        table.sort(key=lambda each: SUPERCLASSES.index(each.superclass) if each.superclass else -1)
-    return list(dict.fromkeys(name for each in table if (name := each.classes(labels))))
-
-
-def classes_of(
-    codes: Mapping[str, float], root: str | PathLike, labels: str = "superclass", min_likelihood: float = 0.0
-) -> list[str]:
-    """The classes of one record, in the order of `class_names`.
-
-    Args:
-        codes: its SCP codes with their likelihoods, 0 to 100.
-        root: the corpus's folder.
-        labels: as in `class_names`.
-        min_likelihood: of diagnostic statements; 0 counts all.
-    """
-    table = statements(root)
-    counted = _counted(codes, table, labels, min_likelihood)
-    present = {table[code].classes(labels) for code in counted}
-    return [name for name in class_names(root, labels) if name in present]
-
-
-def _counted(
-    codes: Mapping[str, float], table: Mapping[str, Statement], labels: str, min_likelihood: float
-) -> list[str]:
-    """The codes that count: known ones, and where the labelling judges diagnoses, likely ones."""
-    judged = {"superclass": True, "subclass": True, "form": False, "rhythm": False}.get(labels)
-    return [
-        code
-        for code, likelihood in codes.items()
-        if (each := table.get(code))
-        and (
-            likelihood >= min_likelihood
-            or not (judged if judged is not None else each.diagnostic and not each.form)
-        )
-    ]
+    choose("labels", labels, LABELS)
+    return _scp.class_names(statements(root), labels)
 
 
 def load(
@@ -186,10 +126,10 @@ def load(
         ValueError: if columns are missing, an option is unknown, or no record is left; it lists the folds
             that are there.
     """
-    _choose("split", split, SPLITS)
-    _choose("sampling_rate", sampling_rate, _FILE_COLUMN)
-    _choose("text", text, TEXTS)
-    _choose("labels", labels, LABELS)
+    choose("split", split, SPLITS)
+    choose("sampling_rate", sampling_rate, _FILE_COLUMN)
+    choose("text", text, TEXTS)
+    choose("labels", labels, LABELS)
     root = Path(root)
     file_column = _FILE_COLUMN[sampling_rate]
     rows = list(open_table(root, "ptbxl_database.csv", (*_COLUMNS, file_column), _LAYOUT))
@@ -199,9 +139,9 @@ def load(
         raise FileNotFoundError(f"no {first.relative_to(root).parts[0]}/ in {root}; expected {_LAYOUT}")
     if text == "report_en":
         rows = _translate(rows, root, translations)
+    convert = _converter(root, text, labels, min_likelihood)
     return to_dataset(
-        _row(row, root, text, labels, min_likelihood)
-        | {"path": str(root / row[file_column]), "sampling_rate": float(sampling_rate)}
+        convert(row) | {"path": str(root / row[file_column]), "sampling_rate": float(sampling_rate)}
         for row in rows
     )
 
@@ -234,13 +174,13 @@ def load_reports(
         FileNotFoundError: if a file is missing.
         ValueError: as in `load`.
     """
-    _choose("text", text, TEXTS)
-    _choose("labels", labels, LABELS)
+    choose("text", text, TEXTS)
+    choose("labels", labels, LABELS)
     file, needed = Path(file), ["ecg_id", "report", "scp_codes", "strat_fold"]
     needed += ["report_en"] if text == "report_en" else []
     rows = list(open_table(file.parent, file.name, needed, f"a CSV with the columns {', '.join(needed)}"))
     rows = [row for row in _select(rows, folds, "train", file) if text != "report_en" or row["report_en"]]
-    return to_dataset(_row(row, Path(root), text, labels, min_likelihood) for row in rows)
+    return to_dataset(map(_converter(root, text, labels, min_likelihood), rows))
 
 
 def _select(
@@ -254,7 +194,7 @@ def _select(
         asked = (
             f"folds={sorted(wanted)}" if folds is not None else f"split {split!r} (folds {sorted(wanted)})"
         )
-        raise ValueError(
+        raise EmptySelection(
             f"{file} has no record in {asked}; folds present: {present}. Pass folds among these."
         )
     return selected
@@ -279,27 +219,31 @@ def _translate(
     return translated
 
 
-def _row(row: dict[str, str], root: Path, text: str, labels: str, min_likelihood: float) -> dict[str, Any]:
-    codes = ast.literal_eval(row["scp_codes"])
-    age = number(row.get("age"))
+def _converter(
+    root: str | PathLike, text: str, labels: str, min_likelihood: float
+) -> Callable[[dict[str, str]], dict[str, Any]]:
+    """What turns a row of the publisher's table into the common columns that both have."""
     table = statements(root)
-    if text == "statements":
-        texts = [table[code].description for code in _counted(codes, table, "all", min_likelihood)]
-    else:
-        texts = split_sentences(clean_report(row[text]))
-    return {
-        "record_id": identifier(row["ecg_id"]),
-        "patient_id": identifier(row.get("patient_id", "")),
-        "age": _OLDEST if age is not None and age > 89 else age,
-        "sex": _SEX.get(identifier(row.get("sex", ""))),
-        "report": row["report"],
-        "texts": texts,
-        "codes": list(codes),
-        "labels": classes_of(codes, root, labels, min_likelihood),
-        "fold": int(float(row["strat_fold"])),
-    }
+    order = _scp.class_names(table, labels)
 
+    def convert(row: dict[str, str]) -> dict[str, Any]:
+        codes = ast.literal_eval(row["scp_codes"])
+        age = number(row.get("age"))
+        if text == "statements":
+            texts = [each.description for each in _scp.counted(codes, table, "all", min_likelihood)]
+        else:
+            texts = split_sentences(clean_report(row[text]))
+        present = {each.class_in(labels) for each in _scp.counted(codes, table, labels, min_likelihood)}
+        return {
+            "record_id": identifier(row["ecg_id"]),
+            "patient_id": identifier(row.get("patient_id", "")),
+            "age": _OLDEST if age is not None and age > 89 else age,
+            "sex": _SEX.get(identifier(row.get("sex", ""))),
+            "report": row["report"],
+            "texts": texts,
+            "codes": list(codes),
+            "labels": [name for name in order if name in present],
+            "fold": int(float(row["strat_fold"])),
+        }
 
-def _choose(name: str, value: Any, allowed: Iterable[Any]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name}={value!r} is not known; choose one of {', '.join(map(str, allowed))}")
+    return convert

@@ -252,7 +252,7 @@ def _data_file(header: _Header, name: str) -> Path:
     if "\x00" in name or "\\" in name or relative.is_absolute() or ".." in relative.parts:
         raise ECGFileError(f"{header.path}: it names {name[:60]!r}; only files in its own folder are read")
     path = folder / relative
-    if not path.parent.resolve().is_relative_to(folder.resolve()):
+    if len(relative.parts) > 1 and not path.parent.resolve().is_relative_to(folder.resolve()):
         raise ECGFileError(
             f"{header.path}: it names {name[:60]!r}, which lies outside its folder; it is not read"
         )
@@ -333,33 +333,34 @@ def _check_segments(header: _Header) -> None:
 
 def _read_format_16(header: _Header, num_samples: int) -> np.ndarray:
     """Format 16, one file or several: (signals, samples) float32 in the header's units, NaN where unknown."""
-    signal = np.empty((len(header.signals), num_samples), np.float32)
-    for file in dict.fromkeys(each.file for each in header.signals):
-        rows = [row for row, each in enumerate(header.signals) if each.file == file]
-        count, offset = num_samples * len(rows), header.signals[rows[0]].offset
-        digital = np.fromfile(_data_file(header, file), "<i2", count, offset=offset)
-        if len(digital) != count:
+    signals = header.signals
+    digital = np.empty((len(signals), num_samples), np.int16)
+    for file in dict.fromkeys(each.file for each in signals):
+        rows = [row for row, each in enumerate(signals) if each.file == file]
+        count, offset = num_samples * len(rows), signals[rows[0]].offset
+        frames = np.fromfile(header.path.parent / file, "<i2", count, offset=offset)
+        if len(frames) != count:
             raise ECGFileError(f"{header.path}: {file} became shorter while it was read; try again")
-        digital = np.ascontiguousarray(digital.reshape(num_samples, len(rows)).T)
-        whole = header.num_samples in (None, num_samples)
-        for row, values in zip(rows, digital, strict=True):
-            each = header.signals[row]
-            if (
-                whole
-                and each.checksum is not None
-                and (int(values.sum(dtype=np.int64)) - each.checksum) % 65536
-            ):
+        digital[rows] = frames.reshape(num_samples, len(rows)).T
+    if header.num_samples in (None, num_samples):
+        sums = digital.sum(axis=1, dtype=np.int16)  # the checksum is the sum in 16 bits, overflow and all
+        for each, total in zip(signals, sums.tolist(), strict=True):
+            if each.checksum is not None and (total - each.checksum) % 65536:
                 header.warnings.append(f"{each.name}: the checksum in the header does not fit the samples")
-            # The quotient of two float32 numbers, rounded once, equals the float64 quotient rounded to
-            # float32, since float64 has more than twice the digits (Figueroa 1995); where gain or difference
-            # do not fit, compute in float64.
-            exact = abs(each.baseline) < 1 << 23 and float(np.float32(each.gain)) == each.gain
-            kind = np.float32 if exact else np.float64
-            signal[row] = (values.astype(kind) - kind(each.baseline)) / kind(each.gain)
-            unknown = values == UNKNOWN
-            if unknown.any():
-                signal[row, unknown] = np.nan
-    return signal
+    # The quotient of two float32 numbers, rounded once, equals the float64 quotient rounded to float32, since
+    # float64 has more than twice the digits (Figueroa 1995); where a gain or a difference does not fit into
+    # float32, compute in float64.
+    gain = np.array([[each.gain] for each in signals])
+    baseline = np.array([[each.baseline] for each in signals], np.float64)
+    exact = np.abs(baseline).max() < 1 << 23 and (gain == gain.astype(np.float32)).all()
+    kind = np.float32 if exact else np.float64
+    signal = digital.astype(kind)
+    if baseline.any():
+        signal -= baseline.astype(kind)
+    signal /= gain.astype(kind)
+    if digital.min() == UNKNOWN:
+        signal[digital == UNKNOWN] = np.nan
+    return signal.astype(np.float32, copy=False)
 
 
 def _read_with_wfdb(header: _Header, units: str | None) -> ECG:
