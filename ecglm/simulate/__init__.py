@@ -1,6 +1,7 @@
 """Simulated 12-lead ECGs of named conditions with their exact truth and a report: the embedded corpus.
 
-`ecglm.simulate("lbbb", seed=1)` makes one ECG, `CONDITIONS` lists what can be asked for, `simulate_corpus` makes many.
+`ecglm.simulate("lbbb", seed=1)` makes one ECG, `CONDITIONS` lists what can be asked for,
+`simulate_corpus` makes many.
 """
 
 import sys
@@ -19,5 +20,6 @@ class _CallableModule(ModuleType):
         return simulate(*args, **kwargs)
 
 
-# `ecglm.simulate(…)` is promised to users, and this package bears the same name: so the package itself can be called
+# `ecglm.simulate(…)` is promised to users, and this package bears the same name: so the package itself can
+# be called
 sys.modules[__name__].__class__ = _CallableModule

@@ -212,8 +212,8 @@ def conflict(first: str, second: str) -> str | None:
 def codes_of(conditions: Sequence[str]) -> list[str]:
     """The SCP codes of these conditions as PTB-XL would write them, sorted.
 
-    `SR` stands for sinus rhythm of ordinary rate: PTB-XL writes `SBRAD`, `STACH`, `SARRH` in its place. `NORM` is added where
-    nothing but a sinus variant is asked for.
+    `SR` stands for sinus rhythm of ordinary rate: PTB-XL writes `SBRAD`, `STACH`, `SARRH` in its place.
+    `NORM` is added where nothing but a sinus variant is asked for.
     """
     chosen = set(conditions)
     codes = {code for name in chosen for code in CONDITIONS[name].codes}

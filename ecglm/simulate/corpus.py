@@ -1,4 +1,4 @@
-"""A corpus of simulated ECGs: conditions in combinations that occur together, none of them rare enough to be missed."""
+"""A corpus of simulated ECGs: conditions that occur together, and none so rare that a model misses it."""
 
 from __future__ import annotations
 
@@ -10,19 +10,64 @@ from ecglm.ecg import ECG
 from ecglm.simulate.conditions import BENIGN, CONDITIONS, conflict
 from ecglm.simulate.simulator import simulate
 
-# How often a condition leads, relative to the others: PTB-XL's order of frequencies, flattened so that one in a thousand records
+# How often a condition leads, relative to the others: PTB-XL's order of frequencies, flattened so that one
+# in a thousand records
 # of the hospital is one in a hundred here.
 _WEIGHTS = {
-    "normal": 0, "sinus_bradycardia": 3, "sinus_tachycardia": 3, "sinus_arrhythmia": 3, "afib": 7, "flutter": 2, "svt": 1.5,
-    "pac": 4, "pvc": 5, "bigeminy": 1.5, "trigeminy": 1.2, "first_degree_av_block": 4, "mobitz1": 1.5, "mobitz2": 1.2,
-    "complete_av_block": 1.5, "wpw": 2, "lbbb": 4, "ilbbb": 2, "rbbb": 4, "irbbb": 5, "ivcd": 3, "lafb": 5, "lpfb": 2, "lvh": 5,
-    "lvh_strain": 5, "rvh": 2, "lae": 2.5, "rae": 1.5, "stemi_anterior": 2, "stemi_inferior": 2, "stemi_lateral": 1.5,
-    "old_mi_anteroseptal": 6, "old_mi_anterior": 3, "old_mi_anterolateral": 2, "old_mi_lateral": 2, "old_mi_inferior": 7,
-    "old_mi_inferolateral": 2.5, "st_depression": 3, "st_depression_anterolateral": 2.5, "st_depression_anteroseptal": 1.5,
-    "st_depression_inferior": 2, "t_inversion_anterior": 2, "t_inversion_anterolateral": 2.5, "t_inversion_inferior": 2,
-    "t_inversion_lateral": 2, "nonspecific_t": 6, "low_t": 3, "digitalis": 1.5, "long_qt": 2.5, "low_voltage": 2,
-    "pacing_ventricular": 2, "pacing_atrial": 1, "pacing_dual": 1.2,
-}  # fmt: skip
+    "normal": 0,
+    "sinus_bradycardia": 3,
+    "sinus_tachycardia": 3,
+    "sinus_arrhythmia": 3,
+    "afib": 7,
+    "flutter": 2,
+    "svt": 1.5,
+    "pac": 4,
+    "pvc": 5,
+    "bigeminy": 1.5,
+    "trigeminy": 1.2,
+    "first_degree_av_block": 4,
+    "mobitz1": 1.5,
+    "mobitz2": 1.2,
+    "complete_av_block": 1.5,
+    "wpw": 2,
+    "lbbb": 4,
+    "ilbbb": 2,
+    "rbbb": 4,
+    "irbbb": 5,
+    "ivcd": 3,
+    "lafb": 5,
+    "lpfb": 2,
+    "lvh": 5,
+    "lvh_strain": 5,
+    "rvh": 2,
+    "lae": 2.5,
+    "rae": 1.5,
+    "stemi_anterior": 2,
+    "stemi_inferior": 2,
+    "stemi_lateral": 1.5,
+    "old_mi_anteroseptal": 6,
+    "old_mi_anterior": 3,
+    "old_mi_anterolateral": 2,
+    "old_mi_lateral": 2,
+    "old_mi_inferior": 7,
+    "old_mi_inferolateral": 2.5,
+    "st_depression": 3,
+    "st_depression_anterolateral": 2.5,
+    "st_depression_anteroseptal": 1.5,
+    "st_depression_inferior": 2,
+    "t_inversion_anterior": 2,
+    "t_inversion_anterolateral": 2.5,
+    "t_inversion_inferior": 2,
+    "t_inversion_lateral": 2,
+    "nonspecific_t": 6,
+    "low_t": 3,
+    "digitalis": 1.5,
+    "long_qt": 2.5,
+    "low_voltage": 2,
+    "pacing_ventricular": 2,
+    "pacing_atrial": 1,
+    "pacing_dual": 1.2,
+}
 _NORMAL_SHARE = 0.32
 
 

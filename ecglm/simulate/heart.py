@@ -1,9 +1,12 @@
 """One patient's heart: how each kind of beat looks in the eight independent leads.
 
-Every wave is a few lobes of a heart vector in Frank's axes (X left, Y feet, Z back), in mV, seen through Dower's matrix after the
-patient's own rotation, gains and electrode placement. The vectors follow the textbook sequence of activation (Durrer D et al.,
-Circulation 1970;41:899-912; Surawicz & Knilans, Chou's Electrocardiography, 6th ed.): septum to the right and front, apex and
-free wall to the left, base to the back. Amplitudes were set against medians of PTB-XL's normal ECGs.
+Every wave is a few lobes of a heart vector in Frank's axes (X left, Y feet, Z back), in mV, seen through
+Dower's matrix after the patient's own rotation, gains and electrode placement. The vectors follow the
+textbook sequence of
+activation (Durrer D et al., Circulation 1970;41:899-912; Surawicz & Knilans, Chou's Electrocardiography,
+6th ed.): septum to the right
+and front, apex and free wall to the left, base to the back. Amplitudes were set against medians of PTB-XL's
+normal ECGs.
 """
 
 from __future__ import annotations
@@ -37,7 +40,8 @@ _LPFB = [
     (54, 10.0, 10.0, 0, 0.05, 0.95, 0.55),
     (72, 10.0, 10.0, 0, -0.35, 0.35, 0.30),
 ]
-# the septum is activated from the right, so nothing points to the right at first; the free wall is late: a notched plateau
+# the septum is activated from the right, so nothing points to the right at first; the free wall is late: a
+# notched plateau
 _LBBB = [
     (26, 13.0, 13.0, 0, 0.20, 0.06, 0.10),
     (58, 15.0, 15.0, 4, 0.62, 0.10, 1.55),
@@ -49,7 +53,8 @@ _RVH = [
     (54, 10.0, 10.5, 0, -0.30, 0.45, -0.55),
     (70, 10.0, 10.5, 0, -0.50, -0.05, 0.02),
 ]
-# paced from the apex of the right ventricle: like left bundle branch block, but upwards and away from all chest leads
+# paced from the apex of the right ventricle: like left bundle branch block, but upwards and away from all
+# chest leads
 _PACED = [
     (28, 14.0, 15.0, 0, 0.30, -0.35, 0.20),
     (65, 18.0, 18.0, 5, 0.25, -0.75, 1.10),
@@ -111,9 +116,10 @@ def _notches(rng: np.random.Generator, matrix: np.ndarray, strength: float, span
 
 
 def place_axis(wave: Wave, axis: float, chest_share: float = 0.3, fixed: Wave | None = None) -> Wave:
-    """Turn a QRS in the frontal plane until its net area, with `fixed` added, has this axis; the chest leads follow a little.
+    """Turn a QRS in the frontal plane until its net area, with `fixed` added, has this axis.
 
-    The chest leads see the turn through their small Y components only, so they get a share of it in amplitude.
+    The chest leads see the turn through their small Y components only, so they get a share of it in
+    amplitude.
     """
     fixed = Wave(np.zeros((0, 4)), np.zeros((0, 8))) if fixed is None else fixed
     total = 0.0
@@ -154,9 +160,9 @@ def _fit_voltage(wave: Wave, chosen: set[str], rng: np.random.Generator) -> Wave
         gain[:2] *= rng.uniform(0.28, 0.47) / limb
         gain[2:] *= rng.uniform(0.55, 0.96) / chest
     elif chosen & {"lvh", "lvh_strain"}:
-        wanted = rng.uniform(3.6, 5.3)
+        wanted = 3.55 + rng.gamma(2.0, 0.32)
         gain[2:] *= max(wanted / sokolow, 0.8)
-        gain[:2] *= np.clip(wanted / sokolow, 0.8, 1.35)
+        gain[:2] *= np.clip(wanted / sokolow, 0.8, 1.4)
     else:
         gain[:2] *= max(1.0, rng.uniform(0.6, 0.75) / limb)
         gain[2:] *= max(1.0, rng.uniform(1.05, 1.25) / chest)
@@ -187,7 +193,7 @@ def _infarct(wave: Wave, chosen: set[str], rng: np.random.Generator) -> Wave:
 
 
 def _limb_q(chosen: set[str], rng: np.random.Generator) -> Wave | None:
-    """The Q wave that an inferior or high lateral scar writes into the limb leads, on top of a QRS of any axis."""
+    """The Q wave that an inferior or lateral scar writes into the limb leads, whatever the axis."""
     if chosen & {"old_mi_inferior", "old_mi_inferolateral"}:
         angle, depth = rng.normal(-98, 12), rng.uniform(0.35, 0.75)
     elif chosen & {"old_mi_lateral", "old_mi_anterolateral"}:
@@ -221,7 +227,7 @@ def default_axis(chosen: set[str], patient: Patient, rng: np.random.Generator) -
 
 
 def default_qrs(chosen: set[str], patient: Patient, rng: np.random.Generator) -> float:
-    """QRS duration by condition, ms (AHA/ACCF/HRS 2009: complete block from 120, incomplete 110 to 119 ms)."""
+    """QRS duration by condition, ms (AHA/ACCF/HRS 2009: complete block from 120, incomplete below)."""
     z = rng.standard_normal()
     if chosen & {"pacing_ventricular", "pacing_dual"}:
         return float(np.clip(162 + 14 * z, 130, 205))
@@ -256,8 +262,8 @@ def ventricular_rows(chosen: set[str], rng: np.random.Generator) -> Rows:
         rows[2] = (*rows[2][:6], rows[2][6] * 0.55)
         rows[3] = (64, 10, 11, 0, *(0.3 * v for v in rows[3][4:]))
         strength = np.exp(0.22 * rng.standard_normal())
-        right = np.array([-0.52, rng.normal(0.02, 0.15), -0.72]) * strength
-        rows.append((94 + rng.normal(0, 4), 13, 16, 3, *right))
+        right = np.array([-0.55, rng.normal(0.02, 0.15), -0.82]) * strength
+        rows.append((92 + rng.normal(0, 4), 14, 18, 4, *right))
     elif "irbbb" in chosen:
         rows[3] = (*rows[3][:4], *(0.4 * v for v in rows[3][4:]))
         right = np.array([-0.28, rng.normal(0.0, 0.1), -0.46]) * np.exp(0.25 * rng.standard_normal())
@@ -277,6 +283,12 @@ def conducted(
     drawn_axis, drawn_qrs = default_axis(chosen, patient, rng), default_qrs(chosen, patient, rng)
     wave = waves.make(ventricular_rows(chosen, rng), patient.matrix)
     wave = Wave(wave.timing, wave.vectors * patient.size)
+    if (
+        axis is None and "rbbb" in chosen
+    ):  # the drawn axis is that of the left ventricle; the late lobe is added to it
+        late = Wave(wave.timing[-1:], wave.vectors[-1:])
+        wave = place_axis(Wave(wave.timing[:-1], wave.vectors[:-1]), drawn_axis) + late
+        drawn_axis = axis_of(wave.area())
     wave = _infarct(wave, chosen, rng)
     scar = _limb_q(chosen, rng)
     if scar is not None:  # the septal lobe would write an r before the scar's Q
@@ -328,7 +340,7 @@ def ectopic(patient: Patient, rng: np.random.Generator, kind: str) -> tuple[Wave
 def p_wave(
     chosen: set[str], patient: Patient, rng: np.random.Generator, ectopic_focus: bool = False
 ) -> tuple[Wave, float]:
-    """The P wave from 0 ms to its duration, and that duration: right atrium first (front, down), then left (back, left)."""
+    """The P wave from 0 ms on and its duration: right atrium first (front, down), then left (back, left)."""
     right, left = np.array([0.035, 0.075, -0.050]), np.array([0.060, 0.055, 0.035])
     duration = float(np.clip(rng.normal(104, 10), 82, 119))
     if "lae" in chosen:  # > 120 ms, notched, deep terminal part in V1
@@ -345,4 +357,8 @@ def p_wave(
         right, left = right * flip, left * flip
     apart = 34 if "lae" in chosen else 24
     rows = [(40, 14, 15, 0, *right), (40 + apart, 15, 16, 0, *left)]
-    return fit_duration(waves.make(rows, patient.matrix), duration), duration
+    matrix = patient.matrix.copy()
+    matrix[3:] *= (
+        0.5  # the atria lie high and behind: V2 to V6 see half of what a ventricular dipole would show
+    )
+    return fit_duration(waves.make(rows, matrix), duration), duration

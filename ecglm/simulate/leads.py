@@ -1,7 +1,7 @@
 """From the heart's vector to the eight independent leads, and from these to the twelve.
 
-The lead matrix is Dower's (Dower GE, Machado HB, Osborne JA. On deriving the electrocardiogram from vectorcardiographic leads.
-Clin Cardiol 1980;3:87-95): Frank X points left, Y to the feet, Z to the back.
+The lead matrix is Dower's (Dower GE, Machado HB, Osborne JA. On deriving the electrocardiogram from
+vectorcardiographic leads. Clin Cardiol 1980;3:87-95): Frank X points left, Y to the feet, Z to the back.
 """
 
 from __future__ import annotations
@@ -28,14 +28,19 @@ _SQRT3 = float(np.sqrt(3.0))
 
 
 def twelve_leads(eight: np.ndarray) -> np.ndarray:
-    """I, II, V1 to V6 → the twelve leads, by Einthoven's and Goldberger's equations: (8, samples) → (12, samples)."""
+    """Eight leads to twelve by Einthoven's and Goldberger's equations: (8, samples) → (12, samples)."""
     one, two = eight[0], eight[1]
-    limb = [one, two, two - one, -(one + two) / 2, one - two / 2, two - one / 2]
-    return np.concatenate([np.stack(limb), eight[2:]])
+    out = np.empty((12, eight.shape[1]), eight.dtype)
+    out[:2], out[6:] = eight[:2], eight[2:]
+    np.subtract(two, one, out=out[2])
+    np.multiply(one + two, -0.5, out=out[3])
+    np.subtract(one, two * 0.5, out=out[4])
+    np.subtract(two, one * 0.5, out=out[5])
+    return out
 
 
 def frontal(eight: np.ndarray) -> np.ndarray:
-    """The frontal-plane vector (left, down) of lead vectors whose last axis holds the eight leads: (…, 8) → (…, 2).
+    """The frontal-plane vector (left, down) of vectors in the eight leads: (…, 8) → (…, 2).
 
     aVF sees √3/2 of what lead I would see, so it is scaled up: the plane of Einthoven's triangle.
     """

@@ -1,10 +1,12 @@
-"""What is on the trace besides the heart, made on the nine electrodes, so that the lead equations hold with it.
+"""What is on the trace besides the heart, made on the electrodes, so that the lead equations hold with it.
 
-Levels are those of PTB-XL (500 Hz, 600 records measured): 0.1–0.5 Hz 5/25/90 µV rms (10th percentile, median, 90th),
-100–150 Hz 2/3/6 µV rms, mains 1–5 µV.
+Levels are those of PTB-XL (500 Hz, 600 records measured): 0.1–0.5 Hz 5/25/90 µV rms (10th percentile,
+median, 90th), 100–150 Hz 2/3/6 µV rms, mains 1–5 µV.
 """
 
 from __future__ import annotations
+
+from functools import lru_cache
 
 import numpy as np
 
@@ -15,7 +17,7 @@ def draw_levels(rng: np.random.Generator) -> dict[str, float]:
     """A realistic draw: rms in mV of each kind at one electrode, and the mains frequency in Hz."""
     levels = {
         "baseline": 0.020 * np.exp(0.95 * rng.standard_normal()),
-        "muscle": 0.0055 * np.exp(0.45 * rng.standard_normal()),
+        "muscle": 0.0065 * np.exp(0.6 * rng.standard_normal()),
         "mains": 0.003 * np.exp(0.8 * rng.standard_normal()) if rng.random() < 0.4 else 0.0,
         "motion": 0.08 * np.exp(0.6 * rng.standard_normal()) if rng.random() < 0.05 else 0.0,
         "mains_frequency": 50.0,
@@ -53,6 +55,20 @@ def _fast_length(n: int) -> int:
     return best
 
 
+@lru_cache(maxsize=8)
+def _shapes(n: int, rate: float) -> tuple[np.ndarray, np.ndarray]:
+    """Power of wander and of muscle noise over the one-sided spectrum of n samples, each of sum 1."""
+    f = np.fft.rfftfreq(n, 1 / rate)
+    safe = np.maximum(f, f[1])
+    wander = 1 / (1 + (safe / 0.25) ** 4)  # respiration and skin: falls steeply above 0.3 Hz
+    wander += 0.02 / (1 + (safe / 1.5) ** 3)
+    wander[f < 0.05] = 0  # the recorder's high-pass (0.05 Hz, AHA 2007)
+    # surface EMG is broad, 20 to 150 Hz, above the electrode's own 1/f; the recorder cuts at 150 Hz
+    emg = (f**2 / (f**2 + 15.0**2) + 0.6 / (1 + safe / 4)) / (1 + (f / 150.0) ** 6)
+    emg[f < 0.3] = 0
+    return (wander / wander.sum()).astype(np.float32), (emg / emg.sum()).astype(np.float32)
+
+
 def electrode_noise(
     rng: np.random.Generator, num_samples: int, rate: float, levels: dict[str, float]
 ) -> np.ndarray:
@@ -60,26 +76,19 @@ def electrode_noise(
 
     Wander and muscle noise are drawn as one random spectrum per electrode (RA, LA, LL, C1 to C6).
     """
-    n = _fast_length(int(num_samples * 1.05) + 8)
-    f = np.fft.rfftfreq(n, 1 / rate).astype(np.float32)
-    shape = np.zeros((9, len(f)), np.float32)
+    n = _fast_length(
+        int(num_samples * 1.02) + 8
+    )  # longer than asked, so that the end does not meet the start
+    wander, emg = _shapes(n, float(rate))
     each = np.exp(0.35 * rng.standard_normal((3, 9))).astype(np.float32)
-    power = np.zeros((9, len(f)), np.float32)
-    safe = np.maximum(f, f[1])
-    if levels["baseline"] > 0:
-        wander = 1 / (1 + (safe / 0.25) ** 4.0)  # respiration and skin: falls steeply above 0.3 Hz
-        wander += 0.02 / (1 + (safe / 1.5) ** 3.0)
-        wander[f < 0.05] = 0.0  # the recorder's high-pass (0.05 Hz, AHA 2007)
-        power += (levels["baseline"] * each[0])[:, None] ** 2 * (wander / wander.sum())
-    if levels["muscle"] > 0:
-        # surface EMG is broad, 20 to 150 Hz, above the electrode's own 1/f; the recorder cuts at 150 Hz
-        emg = (f**2 / (f**2 + 15.0**2) + 0.6 / (1 + safe / 4)) / (1 + (f / 150.0) ** 6)
-        emg[f < 0.3] = 0.0
-        power += (levels["muscle"] * each[1])[:, None] ** 2 * (emg / emg.sum())
-    np.sqrt(power, out=shape)
-    spectrum = rng.standard_normal((9, len(f), 2), dtype=np.float32).view(np.complex64)[..., 0]
+    each[1, :3] *= 1.5  # the limbs' muscles lie under their electrodes
+    shape = np.multiply.outer((levels["baseline"] * each[0]) ** 2, wander)
+    shape += np.multiply.outer((levels["muscle"] * each[1]) ** 2, emg)
+    np.sqrt(shape, out=shape)
+    shape *= np.float32(n / 2)
+    spectrum = rng.standard_normal((9, len(wander), 2), dtype=np.float32).view(np.complex64)[..., 0]
     # a real signal of n samples has twice the one-sided sum as power; irfft divides by n
-    electrodes = np.fft.irfft(spectrum * (shape * np.float32(n / 2)), n, axis=1)[:, :num_samples]
+    electrodes = np.fft.irfft(spectrum * shape, n, axis=1)[:, :num_samples]
     electrodes = electrodes.astype(np.float32, copy=False)
     t = np.arange(num_samples, dtype=np.float32) / np.float32(rate)
     if levels["muscle"] > 0.004 and rng.random() < 0.3:  # bursts: the patient tenses and relaxes

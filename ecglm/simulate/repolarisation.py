@@ -1,4 +1,4 @@
-"""ST segment, T and U wave of a beat: primary by the patient and the ischaemia, secondary to an abnormal QRS."""
+"""ST segment, T and U wave of a beat: the patient's own, ischaemic, or secondary to an abnormal QRS."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _profile(chest: list[float], angle: float, size: float, rng: np.random.Gener
 
 
 def _normal(patient: Patient, rng: np.random.Generator, axis: float) -> tuple[np.ndarray, np.ndarray]:
-    """T and ST of a healthy heart: the T vector points left and front, more so in young men (Surawicz 2003)."""
+    """T and ST of a healthy heart: T points left and front, more so in young men (Surawicz 2003)."""
     youth = float(np.clip((55 - patient.age) / 35, 0, 1))
     if patient.female:
         t, st = np.array([0.30, 0.12, -0.20 - 0.03 * youth]), np.array([0.0, 0.0, -0.020])
@@ -111,7 +111,7 @@ def repolarisation(
         t8 = rng.uniform(0.4, 1.0) * t8 - 0.0012 * area
     if chosen & {"rbbb", "irbbb", "rvh"}:
         u = rng.uniform(0.6, 1.4) * (0.3 if "irbbb" in chosen else 1.0)
-        t8[2:5] -= u * np.array([0.30, 0.28, 0.12])
+        t8[2:5] -= u * np.array([0.36, 0.42, 0.18])
         st8[2:5] -= u * np.array([0.07, 0.08, 0.03])
     if chosen & {"lafb", "lpfb"}:
         t8 = with_frontal(t8, turn(frontal(t8), 15 if "lafb" in chosen else -15))
@@ -128,7 +128,7 @@ def repolarisation(
             st8 = st8 + 0.04 * rng.uniform(0, 1.5) * np.concatenate([[0, 0], np.array(weight)])
     for name, (chest, (angle, size)) in _ST_ELEVATION.items():
         if name in chosen:
-            u = float(np.clip(np.exp(0.35 * rng.standard_normal()), 0.7, 2.4))
+            u = float(np.clip(np.exp(0.3 * rng.standard_normal()), 0.7, 1.7))
             injury = _profile([u * v for v in chest], angle, u * size, rng)
             st8 = st8 + injury
             t8 = rng.uniform(0.4, 0.9) * t8 + rng.uniform(0.4, 1.2) * injury

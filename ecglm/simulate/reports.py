@@ -1,4 +1,7 @@
-"""Reports in a cardiologist's words, made from the truth: rhythm, rate, axis, conduction, hypertrophy, ischaemia, ST-T, summary."""
+"""Reports in a cardiologist's words, made from the truth.
+
+The order is the ward's: rhythm, rate, axis, conduction, hypertrophy, ischaemia, ST-T, summary.
+"""
 
 from __future__ import annotations
 
@@ -59,41 +62,85 @@ _RHYTHM: dict[str, list[str]] = {
 
 _FINDING: dict[str, list[str]] = {
     "pac": [
-        "premature atrial complexes", "premature atrial contraction(s)", "supraventricular extrasystoles",
+        "premature atrial complexes",
+        "premature atrial contraction(s)",
+        "supraventricular extrasystoles",
         "atrial premature beats",
     ],
     "pvc": [
-        "premature ventricular complexes", "premature ventricular contraction(s)", "ventricular extrasystoles",
+        "premature ventricular complexes",
+        "premature ventricular contraction(s)",
+        "ventricular extrasystoles",
         "ventricular premature beats",
     ],
-    "bigeminy": ["ventricular bigeminy", "ventricular extrasystoles in bigeminy", "bigeminal premature ventricular complexes"],
-    "trigeminy": ["ventricular trigeminy", "ventricular extrasystoles in trigeminy", "trigeminal premature ventricular complexes"],
-    "first_degree_av_block": ["first degree AV block", "prolonged PR interval, first degree AV block", "AV block I"],
-    "mobitz1": ["second degree AV block, Mobitz type I (Wenckebach)", "second degree AV block with Wenckebach periods"],
-    "mobitz2": ["second degree AV block, Mobitz type II", "second degree AV block with constant PR intervals"],
-    "complete_av_block": ["complete AV block", "third degree AV block", "complete heart block with an escape rhythm"],
-    "wpw": ["Wolff-Parkinson-White pattern with short PR and delta wave", "ventricular pre-excitation (WPW)", "WPW syndrome"],
+    "bigeminy": [
+        "ventricular bigeminy",
+        "ventricular extrasystoles in bigeminy",
+        "bigeminal premature ventricular complexes",
+    ],
+    "trigeminy": [
+        "ventricular trigeminy",
+        "ventricular extrasystoles in trigeminy",
+        "trigeminal premature ventricular complexes",
+    ],
+    "first_degree_av_block": [
+        "first degree AV block",
+        "prolonged PR interval, first degree AV block",
+        "AV block I",
+    ],
+    "mobitz1": [
+        "second degree AV block, Mobitz type I (Wenckebach)",
+        "second degree AV block with Wenckebach periods",
+    ],
+    "mobitz2": [
+        "second degree AV block, Mobitz type II",
+        "second degree AV block with constant PR intervals",
+    ],
+    "complete_av_block": [
+        "complete AV block",
+        "third degree AV block",
+        "complete heart block with an escape rhythm",
+    ],
+    "wpw": [
+        "Wolff-Parkinson-White pattern with short PR and delta wave",
+        "ventricular pre-excitation (WPW)",
+        "WPW syndrome",
+    ],
     "lbbb": ["complete left bundle branch block", "left bundle branch block", "LBBB"],
     "ilbbb": ["incomplete left bundle branch block", "incomplete LBBB"],
     "rbbb": ["complete right bundle branch block", "right bundle branch block", "RBBB"],
-    "irbbb": ["incomplete right bundle branch block", "incomplete RBBB", "rSr' in V1, incomplete right bundle branch block"],
-    "ivcd": ["non-specific intraventricular conduction delay", "nonspecific intraventricular conduction disturbance"],
+    "irbbb": [
+        "incomplete right bundle branch block",
+        "incomplete RBBB",
+        "rSr' in V1, incomplete right bundle branch block",
+    ],
+    "ivcd": [
+        "non-specific intraventricular conduction delay",
+        "nonspecific intraventricular conduction disturbance",
+    ],
     "lafb": ["left anterior fascicular block", "left anterior hemiblock", "LAFB"],
     "lpfb": ["left posterior fascicular block", "left posterior hemiblock"],
     "lvh": [
-        "voltage criteria for left ventricular hypertrophy", "left ventricular hypertrophy",
+        "voltage criteria for left ventricular hypertrophy",
+        "left ventricular hypertrophy",
         "high voltages in the chest leads suggesting left ventricular hypertrophy",
     ],
     "lvh_strain": [
-        "left ventricular hypertrophy with strain", "left ventricular hypertrophy with secondary ST-T changes",
+        "left ventricular hypertrophy with strain",
+        "left ventricular hypertrophy with secondary ST-T changes",
         "LVH with strain pattern in the lateral leads",
     ],
     "rvh": ["right ventricular hypertrophy", "dominant R in V1, right ventricular hypertrophy", "RVH"],
     "lae": ["left atrial enlargement", "P mitrale, left atrial enlargement", "left atrial abnormality"],
-    "rae": ["right atrial enlargement", "P pulmonale, right atrial enlargement", "tall P waves, right atrial enlargement"],
+    "rae": [
+        "right atrial enlargement",
+        "P pulmonale, right atrial enlargement",
+        "tall P waves, right atrial enlargement",
+    ],
     "stemi_anterior": [
         "ST elevation in V2-V4, acute anterior myocardial infarction",
-        "acute anterior ST-elevation myocardial infarction", "acute anterior infarction with ST elevation in the chest leads",
+        "acute anterior ST-elevation myocardial infarction",
+        "acute anterior infarction with ST elevation in the chest leads",
     ],
     "stemi_inferior": [
         "ST elevation in II, III, aVF, acute inferior myocardial infarction",
@@ -104,52 +151,94 @@ _FINDING: dict[str, list[str]] = {
         "acute lateral ST-elevation myocardial infarction",
     ],
     "old_mi_anteroseptal": [
-        "QS complexes in V1-V3, old anteroseptal myocardial infarction", "Q waves in V1-V3 consistent with old anteroseptal infarct",
+        "QS complexes in V1-V3, old anteroseptal myocardial infarction",
+        "Q waves in V1-V3 consistent with old anteroseptal infarct",
         "old anteroseptal myocardial infarction",
     ],
-    "old_mi_anterior": ["Q waves in V2-V4, old anterior myocardial infarction", "old anterior myocardial infarction"],
-    "old_mi_anterolateral": [
-        "Q waves in V3-V6, old anterolateral myocardial infarction", "old anterolateral myocardial infarction",
+    "old_mi_anterior": [
+        "Q waves in V2-V4, old anterior myocardial infarction",
+        "old anterior myocardial infarction",
     ],
-    "old_mi_lateral": ["Q waves in I, aVL, V5 and V6, old lateral myocardial infarction", "old lateral myocardial infarction"],
+    "old_mi_anterolateral": [
+        "Q waves in V3-V6, old anterolateral myocardial infarction",
+        "old anterolateral myocardial infarction",
+    ],
+    "old_mi_lateral": [
+        "Q waves in I, aVL, V5 and V6, old lateral myocardial infarction",
+        "old lateral myocardial infarction",
+    ],
     "old_mi_inferior": [
-        "Q waves in II, III, aVF consistent with old inferior myocardial infarction", "old inferior myocardial infarction",
+        "Q waves in II, III, aVF consistent with old inferior myocardial infarction",
+        "old inferior myocardial infarction",
         "probable old inferior infarct",
     ],
     "old_mi_inferolateral": [
-        "Q waves in II, III, aVF, V5 and V6, old inferolateral myocardial infarction", "old inferolateral myocardial infarction",
+        "Q waves in II, III, aVF, V5 and V6, old inferolateral myocardial infarction",
+        "old inferolateral myocardial infarction",
     ],
-    "st_depression": ["non-specific ST depression", "slight ST depression, non-specific", "non-specific ST segment depression"],
+    "st_depression": [
+        "non-specific ST depression",
+        "slight ST depression, non-specific",
+        "non-specific ST segment depression",
+    ],
     "st_depression_anterolateral": [
-        "ST depression in the anterolateral leads, consistent with ischaemia", "ST segments are depressed in I, V3-V6, anterolateral ischaemia",
+        "ST depression in the anterolateral leads, consistent with ischaemia",
+        "ST segments are depressed in I, V3-V6, anterolateral ischaemia",
     ],
     "st_depression_anteroseptal": [
-        "ST depression in V1-V4, anteroseptal ischaemia", "ST segments are depressed in the anteroseptal leads, consistent with ischaemia",
+        "ST depression in V1-V4, anteroseptal ischaemia",
+        "ST segments are depressed in the anteroseptal leads, consistent with ischaemia",
     ],
     "st_depression_inferior": [
-        "ST depression in the inferior leads, consistent with ischaemia", "ST segments are depressed in II, III, aVF, inferior ischaemia",
+        "ST depression in the inferior leads, consistent with ischaemia",
+        "ST segments are depressed in II, III, aVF, inferior ischaemia",
     ],
-    "t_inversion_anterior": ["T waves are inverted in V2-V4, anterior ischaemia", "inverted T waves in the anterior leads, consistent with ischaemia"],
+    "t_inversion_anterior": [
+        "T waves are inverted in V2-V4, anterior ischaemia",
+        "inverted T waves in the anterior leads, consistent with ischaemia",
+    ],
     "t_inversion_anterolateral": [
-        "T waves are inverted in V3-V6, anterolateral ischaemia", "inverted T waves in the anterolateral leads, consistent with ischaemia",
+        "T waves are inverted in V3-V6, anterolateral ischaemia",
+        "inverted T waves in the anterolateral leads, consistent with ischaemia",
     ],
-    "t_inversion_inferior": ["T waves are inverted in II, III, aVF, inferior ischaemia", "inverted T waves in the inferior leads, consistent with ischaemia"],
-    "t_inversion_lateral": ["T waves are inverted in I, aVL, V5 and V6, lateral ischaemia", "inverted T waves in the lateral leads, consistent with ischaemia"],
-    "nonspecific_t": ["non-specific T wave changes", "non-diagnostic T abnormalities", "minor non-specific T wave abnormality"],
-    "low_t": ["low amplitude T waves, non-diagnostic T abnormalities", "T waves are low, non-diagnostic T abnormalities"],
+    "t_inversion_inferior": [
+        "T waves are inverted in II, III, aVF, inferior ischaemia",
+        "inverted T waves in the inferior leads, consistent with ischaemia",
+    ],
+    "t_inversion_lateral": [
+        "T waves are inverted in I, aVL, V5 and V6, lateral ischaemia",
+        "inverted T waves in the lateral leads, consistent with ischaemia",
+    ],
+    "nonspecific_t": [
+        "non-specific T wave changes",
+        "non-diagnostic T abnormalities",
+        "minor non-specific T wave abnormality",
+    ],
+    "low_t": [
+        "low amplitude T waves, non-diagnostic T abnormalities",
+        "T waves are low, non-diagnostic T abnormalities",
+    ],
     "digitalis": ["sagging ST depression, digitalis effect", "ST-T changes of digitalis effect"],
     "long_qt": ["prolonged QT interval", "long QT interval", "QTc is prolonged"],
     "low_voltage": ["low QRS voltage", "low QRS voltages in limb and chest leads", "low voltage complexes"],
-}  # fmt: skip
+}
 
 _ORDER = list(_FINDING)
 _NEGATIVES = [
-    ({"stemi_anterior", "stemi_inferior", "stemi_lateral"}, ["No acute ST elevation.", "No ST segment elevation."]),
-    ({"lbbb", "rbbb", "irbbb", "ilbbb", "ivcd", "pacing_ventricular", "pacing_dual", "wpw"},
-     ["No bundle branch block.", "No evidence of bundle branch block."]),
-    ({"lvh", "lvh_strain", "rvh", "lbbb", "pacing_ventricular", "pacing_dual", "wpw"}, ["No signs of ventricular hypertrophy."]),
+    (
+        {"stemi_anterior", "stemi_inferior", "stemi_lateral"},
+        ["No acute ST elevation.", "No ST segment elevation."],
+    ),
+    (
+        {"lbbb", "rbbb", "irbbb", "ilbbb", "ivcd", "pacing_ventricular", "pacing_dual", "wpw"},
+        ["No bundle branch block.", "No evidence of bundle branch block."],
+    ),
+    (
+        {"lvh", "lvh_strain", "rvh", "lbbb", "pacing_ventricular", "pacing_dual", "wpw"},
+        ["No signs of ventricular hypertrophy."],
+    ),
     ({"pac", "pvc", "bigeminy", "trigeminy"}, ["No premature beats.", "No ectopy."]),
-]  # fmt: skip
+]
 
 
 def _pick(rng: np.random.Generator, options: list[str]) -> str:
@@ -214,7 +303,11 @@ def write(truth: dict[str, Any], age: float, female: bool, rng: np.random.Genera
         rhythm += " with rapid ventricular response"
     parts = [_sentence(rhythm)]
     paced = chosen & {"pacing_ventricular", "pacing_dual"}
-    if not paced and (not -30 <= axis <= 90 or (not terse and rng.random() < 0.55)):
+    blocked = "rbbb" in chosen and not chosen & {
+        "lafb",
+        "lpfb",
+    }  # its late lobe turns the net axis; nobody reports that
+    if not paced and not blocked and (not -30 <= axis <= 90 or (not terse and rng.random() < 0.55)):
         parts.append(_sentence(_axis_words(axis, rng)))
     findings = [_pick(rng, _FINDING[name]) for name in _ORDER if name in chosen]
     if findings:

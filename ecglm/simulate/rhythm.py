@@ -1,4 +1,4 @@
-"""When the atria and the ventricles beat: sinus rhythm and its variants, fibrillation, flutter, ectopy, AV block, pacing."""
+"""When atria and ventricles beat: sinus rhythm, fibrillation, flutter, ectopy, AV block, pacing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass
 class Beat:
-    """One ventricular activation: QRS onset in s, its kind ("conducted", "pvc", "escape", "paced"), its P wave if it has one."""
+    """One ventricular activation: QRS onset in s, "conducted", "pvc", "escape" or "paced", its P if any."""
 
     time: float
     kind: str = "conducted"
@@ -93,7 +93,7 @@ def draw_pr(chosen: set[str], rng: np.random.Generator, age: float) -> float:
 def _variability(
     chosen: set[str], age: float, n: int, rr: float, respiration: tuple[float, float], rng
 ) -> np.ndarray:
-    """Relative RR intervals around 1: respiratory and 0.1 Hz swings (Task Force 1996), smaller with age; mean 1."""
+    """Relative RR intervals around 1: respiratory and 0.1 Hz swings (Task Force 1996), smaller with age."""
     youth = float(np.clip(1.5 - age / 60, 0.2, 1.2))
     swing = 0.030 * youth * np.exp(0.5 * rng.standard_normal())
     if "sinus_arrhythmia" in chosen:
@@ -117,7 +117,7 @@ def _fibrillation(n: int, rr: float, rng: np.random.Generator) -> np.ndarray:
 
 
 def make_timeline(
-    chosen: set[str], age: float, rate: float, pr: float, p_ms: float, duration: float, seed: int
+    chosen: set[str], age: float, rate: float, pr: float, duration: float, seed: int
 ) -> Timeline:
     """A timeline whose recorded beats have this mean rate.
 
@@ -126,20 +126,23 @@ def make_timeline(
         age: years.
         rate: ventricular rate, 1/min.
         pr: PR interval, ms.
-        p_ms: duration of the P wave, ms.
         duration: s.
         seed: of all that is random here.
     """
-    asked = rate
-    for _ in range(6):
-        line = _once(chosen, age, asked, pr, p_ms, duration, np.random.default_rng(seed))
-        times = [beat.time for beat in line.beats if 0 <= beat.time < duration - 0.1]
+    asked, best, line = rate, np.inf, None
+    for attempt in range(12):
+        trial = _once(chosen, age, asked, pr, duration, np.random.default_rng(seed))
+        times = [beat.time for beat in trial.beats if 0 <= beat.time < duration - 0.1]
         if len(times) < 3:
-            break
+            return line or trial
         found = 60 / float(np.mean(np.diff(times)))
-        if abs(found - rate) < 0.25:
+        if abs(found - rate) < best:
+            best, line = abs(found - rate), trial
+        if best < 0.25:
             break
-        asked = float(np.clip(asked * rate / found, 0.8 * asked, 1.25 * asked))
+        # smaller steps later on: which beats fall into the recording jumps with the rate
+        asked = float(np.clip(asked * (rate / found) ** (1 / (1 + attempt / 3)), 0.7 * rate, 1.4 * rate))
+    assert line is not None
     return line
 
 
@@ -148,7 +151,6 @@ def _once(
     age: float,
     rate: float,
     pr: float,
-    p_ms: float,
     duration: float,
     rng: np.random.Generator,
 ) -> Timeline:
@@ -242,7 +244,7 @@ def _eligible(line: Timeline, duration: float) -> list[int]:
 
 
 def _atrial_ectopy(line: Timeline, rr: float, pr: float, duration: float, rng) -> None:
-    """One to three P waves too early, of another shape; the sinus node is reset: the pause is not fully compensatory."""
+    """One to three P waves too early, of another shape; the sinus node is reset, so the pause is short."""
     candidates = _eligible(line, duration)
     rng.shuffle(candidates)
     hit: list[int] = []
@@ -284,6 +286,7 @@ def _ventricular_ectopy(line: Timeline, chosen: set[str], rr: float, duration: f
         at = max(at, before.time + 0.30)
         line.beats[i] = Beat(float(at), "pvc")
         line.spikes = [s for s in line.spikes if abs(s[0] - beat.time) > 0.3]
-        # its sinus P is there but hidden in or behind the wide QRS, and is not conducted; it is left out of the picture
+        # its sinus P is there but hidden in or behind the wide QRS, and is not conducted; it is left out of
+        # the picture
         if beat.p is not None:
             line.atria[beat.p] = (float("nan"), False)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ecglm.ecg import ECG, LEADS_12
-from ecglm.simulate import heart, noise as noises, reports, rhythm, waves
+from ecglm.simulate import heart, reports, rhythm, waves
+from ecglm.simulate import noise as noises
 from ecglm.simulate.conditions import check_conditions, codes_of
 from ecglm.simulate.leads import axis_of, twelve_leads
 from ecglm.simulate.repolarisation import repolarisation
@@ -60,14 +61,16 @@ def simulate(
         pr: PR interval, ms (of the first beat of a group in Mobitz I).
         qrs: QRS duration, ms.
         qt: QT interval, ms.
-        noise: True for a realistic draw, False for none, or rms levels in mV per electrode: `baseline`, `muscle`, `mains`,
-            `motion`, and `mains_frequency` in Hz.
+        noise: True for a realistic draw, False for none, or rms levels in mV per electrode: `baseline`,
+            `muscle`, `mains`, `motion`, and `mains_frequency` in Hz.
 
     Returns:
-        An `ECG` whose metadata holds `record_id`, `age`, `sex`, `codes`, `report`, `source` and `truth`: `conditions`, `codes`,
-        `heart_rate` (1/min, over the recorded beats), `pr`, `qrs`, `qt`, `qtc` (Bazett) in ms, `axis` in degrees, `r_peaks`
-        (samples), `beats` (each with `kind`, `p`, `qrs`, `t`: [on, peak, off] in samples or None), `p_waves` (all of them, also
-        the dissociated), `spikes` (samples) and `noise` (levels).
+        An `ECG` whose metadata holds `record_id`, `age`, `sex`, `codes`, `report`, `source` and `truth`:
+        `conditions`, `codes`, `heart_rate` (1/min, over the recorded beats), `pr`, `qrs`, `qt`, `qtc`
+        (Bazett) in ms, `axis` in
+        degrees, `r_peaks` (samples), `beats` (each with `kind`, `p`, `qrs`, `t`: [on, peak, off] in samples
+        or None),
+        `p_waves` (all of them, also the dissociated), `spikes` (samples) and `noise` (levels).
 
     Raises:
         ValueError: if a condition is unknown, conditions exclude each other, or a number contradicts them.
@@ -90,17 +93,21 @@ def simulate(
     p_shape, p_ms = heart.p_wave(chosen, patient, rng)
     if p_ms > pr_ms - 12:
         p_shape, p_ms = p_shape.scaled((pr_ms - 12) / p_ms), pr_ms - 12
-    p_early = heart.p_wave(set(), patient, rng, ectopic_focus=True)[0].scaled(min(1.0, (pr_ms - 12) / 120))
+    p_early = p_shape
+    if "pac" in chosen:
+        p_early = heart.p_wave(set(), patient, rng, ectopic_focus=True)[0].scaled(
+            min(1.0, (pr_ms - 12) / 120)
+        )
     conducted = heart.conducted(chosen, patient, rng, axis, qrs)
     kinds = {"conducted": _kind(conducted, chosen, patient, rng, qt_ms)}
     line = rhythm.make_timeline(
-        chosen, patient.age, rate, pr_ms, p_ms, duration, int(beat_seed.generate_state(1)[0])
+        chosen, patient.age, rate, pr_ms, duration, int(beat_seed.generate_state(1)[0])
     )
     for name in sorted({beat.kind for beat in line.beats} - {"conducted"}):
         kinds[name] = _foreign(name, patient, rng, qt_ms, axis, qrs)
     main = kinds[_main_kind(line)]
     samples = round(duration * sampling_rate)
-    eight = np.zeros((8, samples), np.float64)
+    eight = np.zeros((8, samples), np.float32)
     beats = _draw_ventricles(eight, line, kinds, sampling_rate, rng)
     p_truth = _draw_atria(eight, line, p_shape, p_early, sampling_rate, rng)
     if "afib" in chosen:
@@ -113,7 +120,7 @@ def simulate(
         eight += noises.electrode_noise(
             np.random.default_rng([*trace.generate_state(2)]), samples, sampling_rate, levels
         )
-    signal = twelve_leads(eight).astype(np.float32)
+    signal = twelve_leads(eight)
     for beat in beats:
         index = beat.pop("p_index")
         beat["p"] = p_truth.get(index) if index is not None else None
@@ -268,7 +275,8 @@ def _draw_ventricles(eight, line: rhythm.Timeline, kinds: dict[str, _Kind], rate
         lead_in, width = int(0.06 * rate), int((kind.qt_ms / 1000 * 1.06 + 0.26) * rate)
         first = np.floor(onset * rate).astype(int) - lead_in
         ms = ((first[:, None] + np.arange(width)) / rate - onset[:, None]) * 1000
-        drawn = (vectors @ waves.lobes(timing, ms)) * gain[:, :, None].astype(np.float32)
+        drawn = vectors @ waves.lobes(timing, ms)
+        drawn *= gain[:, :, None].astype(np.float32)
         for k, beat in enumerate(mine):
             a, b = max(first[k], 0), min(first[k] + width, samples)
             if a < b:
@@ -288,30 +296,35 @@ def _draw_atria(
 ) -> dict[int, list[int]]:
     """Add all P waves; return [on, peak, off] by index for those within the recording."""
     samples, truth = eight.shape[1], {}
-    edges = {False: shape.edges(), True: early.edges()}
-    for i, (onset, ectopic) in enumerate(line.atria):
-        if not -0.3 < onset < samples / rate + 0.05:  # a NaN marks a P wave that a premature beat hides
+    for ectopic, wave in ((False, shape), (True, early)):
+        # a NaN marks a P wave that a premature beat hides
+        mine = [
+            (i, t) for i, (t, e) in enumerate(line.atria) if e == ectopic and -0.3 < t < samples / rate + 0.05
+        ]
+        if not mine:
             continue
-        wave = early if ectopic else shape
-        first = int(np.floor((onset - 0.02) * rate))
-        width = int((edges[ectopic][2] / 1000 + 0.06) * rate)
-        a, b = max(first, 0), min(first + width, samples)
-        if a >= b:
-            continue
-        ms = (np.arange(a, b) / rate - onset) * 1000
-        eight[:, a:b] += wave.at(ms) * (1 + 0.04 * rng.standard_normal())
-        marks = [round((onset + edge / 1000) * rate) for edge in edges[ectopic]]
-        if marks[0] >= 0 and marks[2] < samples:
-            truth[i] = marks
-    return truth
+        edges = wave.edges()
+        onset = np.array([t for _, t in mine])
+        first, width = np.floor((onset - 0.02) * rate).astype(int), int((edges[2] / 1000 + 0.06) * rate)
+        ms = ((first[:, None] + np.arange(width)) / rate - onset[:, None]) * 1000
+        gain = (1 + 0.04 * rng.standard_normal((len(mine), 1, 1))).astype(np.float32)
+        drawn = wave.vectors.T.astype(np.float32) @ waves.lobes(wave.timing, ms) * gain
+        for k, (i, t) in enumerate(mine):
+            a, b = max(first[k], 0), min(first[k] + width, samples)
+            if a < b:
+                eight[:, a:b] += drawn[k][:, a - first[k] : b - first[k]]
+            marks = [round((t + edge / 1000) * rate) for edge in edges]
+            if marks[0] >= 0 and marks[2] < samples:
+                truth[i] = marks
+    return dict(sorted(truth.items()))
 
 
 def _fibrillation(samples: int, rate: float, patient: heart.Patient, rng: np.random.Generator) -> np.ndarray:
     """Fibrillatory waves of 4 to 9 Hz, largest in V1 (Petrutiu 2006): two independent narrow-band sources."""
     n = noises._fast_length(samples)
     f = np.fft.rfftfreq(n, 1 / rate)
-    top, width = rng.uniform(4.3, 8.0), rng.uniform(0.35, 0.9)
-    size = 0.038 * np.exp(0.5 * rng.standard_normal())
+    top, width = rng.uniform(4.3, 7.5), rng.uniform(0.6, 1.5)
+    size = 0.026 * np.exp(0.5 * rng.standard_normal())
     band = np.exp(-0.5 * ((f - top) / width) ** 2) + 0.12 * np.exp(-0.5 * ((f - 2 * top) / (2 * width)) ** 2)
     phase = np.exp(2j * np.pi * rng.random((3, len(f))))
     sources = np.fft.irfft(band * phase * rng.rayleigh(1.0, (3, len(f))), n, axis=1)[:, :samples]
@@ -345,7 +358,7 @@ def _flutter(
 
 def _draw_spikes(eight, line: rhythm.Timeline, rate: float, rng: np.random.Generator) -> list[int]:
     """Pacing artefacts: a few ms wide, tall when unipolar, tiny when bipolar."""
-    size = rng.uniform(0.8, 2.2) if rng.random() < 0.35 else rng.uniform(0.12, 0.5)
+    size = rng.uniform(0.8, 3.2) if rng.random() < 0.5 else rng.uniform(0.12, 0.6)
     direction = {
         "ventricle": rng.normal([0.5, 0.8, 0.3], 0.35),
         "atrium": 0.7 * rng.normal([0.3, 0.7, -0.2], 0.35),

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ecglm.simulate.leads import twelve_leads
+
 T_EDGE = 0.06  # the slow end of T is read earlier, near where the steepest tangent meets the baseline
-EDGE = 0.03  # a wave begins and ends where its largest lead crosses this part of the wave's peak: 30 µV of a 1 mV R wave
+EDGE = 0.03  # a wave begins and ends where its largest lead crosses this part of its peak: 30 µV of 1 mV
 
 
 @dataclass(frozen=True)
@@ -15,7 +17,8 @@ class Wave:
     """One wave of one beat.
 
     Args:
-        timing: (lobes, 4) ms from the wave's reference: centre, rising sigma, falling sigma, half width of the flat top.
+        timing: (lobes, 4) ms from the wave's reference: centre, rising sigma, falling sigma, half width of
+            the flat top.
         vectors: (lobes, 8) mV at the lobe's top in I, II, V1 to V6.
     """
 
@@ -53,9 +56,7 @@ class Wave:
             np.floor((centre - flat - 4 * rise).min()), np.ceil((centre + flat + 4 * fall).max()) + 1
         )
         signal = self.at(ms)
-        one, two = signal[0], signal[1]
-        size = np.abs(signal).max(0)
-        size = np.maximum.reduce([size, np.abs(two - one), np.abs(one + two) / 2, np.abs(two - one / 2)])
+        size = np.abs(twelve_leads(signal)).max(0)
         level = edge * size.max()
         above = np.flatnonzero(size >= level)
         first, last = above[0], above[-1]
@@ -73,12 +74,17 @@ def lobes(timing: np.ndarray, ms: np.ndarray) -> np.ndarray:
     """Heights of lobes over time: (…, lobes, 4), (…, samples) → (…, lobes, samples) float32."""
     timing = timing.astype(np.float32)
     d = ms.astype(np.float32)[..., None, :] - timing[..., 0:1]
-    sigma = np.where(d < 0, timing[..., 1:2], timing[..., 2:3])
-    excess = np.maximum(np.abs(d) - timing[..., 3:4], 0) / sigma
-    return np.exp(np.float32(-0.5) * excess * excess)
+    inverse = np.where(d < 0, 1 / timing[..., 1:2], 1 / timing[..., 2:3])
+    np.abs(d, out=d)
+    d -= timing[..., 3:4]
+    np.maximum(d, 0, out=d)
+    d *= inverse
+    d *= d
+    d *= np.float32(-0.5)
+    return np.exp(d, out=d)
 
 
 def make(rows: list[tuple[float, ...]], matrix: np.ndarray) -> Wave:
-    """Lobes given as (centre, rising sigma, falling sigma, flat, x, y, z) in ms and Frank mV, seen through a lead matrix."""
+    """Lobes (centre, rising and falling sigma, flat, x, y, z; ms, Frank mV) seen through a lead matrix."""
     table = np.array(rows, dtype=float)
     return Wave(table[:, :4].copy(), table[:, 4:] @ matrix.T)
