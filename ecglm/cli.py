@@ -1,0 +1,318 @@
+"""The command line. Imports stand inside the commands, so that `ecglm --help` answers at once.
+
+`--json` prints one JSON document on stdout; progress and log lines go to stderr. Exit 0; 2 with one line
+where the input was wrong; 1 where ecglm itself failed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+NOTICE = "Research use only; not a medical device."
+
+app = typer.Typer(
+    name="ecglm",
+    help=f"Electrocardiograms and language: pretrain, classify with text prompts, draft reports. {NOTICE}",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Model = Annotated[Path, typer.Option("--model", "-m", help="Folder that `ecglm train` wrote.")]
+Records = Annotated[list[str], typer.Argument(metavar="RECORD…", help="ECG files, e.g. a WFDB record.")]
+Settings = Annotated[
+    list[str] | None, typer.Argument(metavar="[key=value]…", help="Changes, e.g. data.root=/data/ptb-xl.")
+]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the models, the scores and the page.")] = Path("demo"),
+) -> None:
+    """The main job on simulated ECGs: pretrain, classify with prompts, draft reports, one HTML page."""
+    from ecglm.demo import run_demo
+
+    run_demo(out)
+
+
+@app.command(name="ls")
+def list_shipped(
+    what: Annotated[str, typer.Argument(help="systems, recipes, benchmarks, prompts or all")] = "all",
+    as_json: Json = False,
+) -> None:
+    """List what is shipped: systems, recipes, benchmarks, prompt sets."""
+    from ecglm.assets import asset, list_statements, read_yaml
+
+    kinds = ("systems", "recipes", "benchmarks", "prompts")
+    if what not in (*kinds, "all"):
+        raise ValueError(f"there is no list of {what!r}; there are {', '.join(kinds)}")
+    recipes = {}
+    for name in list_statements("training"):
+        stated = read_yaml(asset(f"training/{name}.yaml").read_text(encoding="utf-8"))
+        recipes[name] = {"system": stated["system"], "status": stated["status"]}
+    listing: dict[str, Any] = {
+        "systems": {},
+        "recipes": recipes,
+        "benchmarks": list_statements("eval"),
+        "prompts": list_statements("prompts"),
+    }
+    for name, recipe in recipes.items():
+        system = listing["systems"].setdefault(recipe["system"], {"status": recipe["status"], "recipes": []})
+        system["recipes"].append(name)
+    listing = listing if what == "all" else {what: listing[what]}
+    if as_json:
+        _print_json(listing)
+        return
+    for kind, entries in listing.items():
+        typer.echo(typer.style(kind, bold=True))
+        for name in entries:
+            entry = entries[name] if isinstance(entries, dict) else {}
+            notes = [entry.get("status", ""), ", ".join(entry.get("recipes", []))]
+            typer.echo("  " + "  ".join([f"{name:32}", *filter(None, notes)]).rstrip())
+
+
+@app.command(name="cp")
+def copy_recipe(
+    recipe: Annotated[str, typer.Argument(help="Shipped recipe, e.g. merl/pretrain.")],
+    file: Annotated[Path | None, typer.Argument(help="Where to; by default STAGE.yaml here.")] = None,
+) -> None:
+    """Copy a shipped recipe to a file of your own, to edit it."""
+    from ecglm.assets import find_statement
+
+    source = find_statement("training", recipe)
+    target = file or Path(source.name)
+    if target.exists():
+        raise ValueError(f"{target} exists already; name another file")
+    target.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+    typer.echo(f"{target}\nTrain it with: ecglm train {target}")
+
+
+@app.command()
+def prepare(
+    corpus: Annotated[str, typer.Argument(help="ptbxl, mimic_iv_ecg or simulated")],
+    root: Annotated[str, typer.Argument(help="The corpus's folder; '-' for simulated.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the Parquet shards; must not exist.")],
+    settings: Settings = None,
+) -> None:
+    """Pack a corpus into Parquet shards that train faster: use data.name=prepared data.root=OUT."""
+    from ecglm import datasets
+    from ecglm.assets import apply_overrides
+
+    options = apply_overrides({}, settings or [])
+    typer.echo(datasets.prepare(corpus, None if root == "-" else root, out, **options))
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="Shipped recipe (`ecglm ls recipes`) or a YAML file.")],
+    settings: Settings = None,
+    out: Annotated[Path | None, typer.Option(help="Model folder to write; by default runs/RECIPE.")] = None,
+    smoke: Annotated[bool, typer.Option(help="Two steps at toy size, without data or network.")] = False,
+    resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint.")] = False,
+) -> None:
+    """Train a system by its recipe."""
+    from ecglm.train import run
+
+    _log_to_stderr()
+    folder = run(recipe, settings or [], out, resume=resume, tiny=smoke)
+    typer.echo(folder)
+
+
+@app.command(name="eval")
+def evaluate_model(
+    benchmark: Annotated[str, typer.Argument(help="Name (`ecglm ls benchmarks`) or YAML file.")],
+    model: Model,
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a model, e.g. classification/ptbxl_super mode=zero_shot data.root=/data/ptb-xl."""
+    from ecglm.evaluation import evaluate
+
+    _log_to_stderr()
+    result = evaluate(benchmark, model, settings or []).to_dict()
+    if as_json:
+        _print_json(result)
+    else:
+        _print_result(result)
+
+
+@app.command()
+def classify(
+    records: Records,
+    model: Model,
+    prompt: Annotated[
+        list[str] | None, typer.Option("--prompt", "-p", help="A text; may be repeated.")
+    ] = None,
+    prompts: Annotated[str | None, typer.Option(help="A prompt set (`ecglm ls prompts`).")] = None,
+    group: Annotated[str | None, typer.Option(help="Labels of the set: super, sub, form or rhythm.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Score ECGs against texts."""
+    from ecglm.pipelines import classify
+
+    results = classify(records, model, prompts=prompt, prompt_set=prompts, group=group)
+    for result in results:
+        _warn(result)
+    if as_json:
+        _print_json(results[0] if len(results) == 1 else results)
+        return
+    for result in results:
+        typer.echo(f"{typer.style(result['record'], bold=True)}  ({result['kind']})")
+        for score in result["scores"]:
+            label = score["label"]
+            typer.echo(f"  {score['score']:6.3f}  {label}")
+    typer.echo(NOTICE, err=True)
+
+
+@app.command()
+def report(
+    records: Records,
+    model: Model,
+    as_format: Annotated[str, typer.Option("--format", help="text, json or html")] = "text",
+    as_json: Json = False,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write instead of stdout.")] = None,
+) -> None:
+    """Draft reports of ECGs."""
+    from ecglm.io import read
+    from ecglm.pipelines import load_model
+    from ecglm.report import draft
+
+    as_format = "json" if as_json else as_format
+    if as_format not in ("text", "json", "html"):
+        raise ValueError(f"--format must be text, json or html, got {as_format!r}")
+    if as_format == "html" and len(records) > 1:
+        raise ValueError("--format html makes one page of one record; call it once for each")
+    opened, processor = load_model(model, "generate")
+    drafts = [draft(read(record), opened, processor) for record in records]
+    for one in drafts:
+        _warn({"record": one.record, "warnings": one.warnings})
+    if as_format == "json":
+        documents = [one.to_dict() for one in drafts]
+        text = json.dumps(documents[0] if len(documents) == 1 else documents, indent=2, ensure_ascii=False)
+    elif as_format == "html":
+        text = drafts[0].to_html()
+    else:
+        text = "\n\n".join(one.to_text() for one in drafts)
+    if out:
+        out.write_text(text + "\n", encoding="utf-8")
+        typer.echo(out)
+    else:
+        typer.echo(text)
+
+
+@app.command()
+def embed(
+    records: Records,
+    model: Model,
+    out: Annotated[Path, typer.Option("--out", "-o", help="NPZ file to write.")],
+) -> None:
+    """Save embeddings of ECGs: features, and ecg_embeds where the model shares a space with texts."""
+    import numpy as np
+
+    from ecglm.pipelines import embed
+
+    if out.suffix != ".npz":
+        raise ValueError(f"--out must end in .npz, got {out}")
+    np.savez(out, **embed(records, model))
+    typer.echo(out)
+
+
+@app.command()
+def render(
+    record: Annotated[str, typer.Argument(help="An ECG file.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="PNG file to write.")],
+    layout: Annotated[str, typer.Option(help="3x4, 3x4+1, 6x2 or 12x1")] = "3x4+1",
+    dpi: Annotated[float, typer.Option(help="Dots per inch.")] = 150,
+) -> None:
+    """Draw an ECG on paper, in true millimetres."""
+    from ecglm.image import render
+    from ecglm.io import read
+
+    if out.suffix.lower() != ".png":
+        raise ValueError(f"--out must end in .png, got {out}")
+    render(read(record), layout=layout, dpi=dpi).save(out, dpi=(dpi, dpi))
+    typer.echo(out)
+
+
+@app.command()
+def convert(
+    system: Annotated[str, typer.Argument(help="Which system's authors wrote the file, e.g. merl.")],
+    file: Annotated[Path, typer.Argument(help="Their checkpoint, .pth or .safetensors.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Model folder to write.")],
+    settings: Settings = None,
+) -> None:
+    """Turn an authors' checkpoint into a model folder; every key left over or missing is named."""
+    from ecglm.convert import convert
+
+    _log_to_stderr()
+    typer.echo(convert(system, file, out, settings or []))
+
+
+def main() -> None:
+    """Run the command line; bad input ends in one line and exit 2."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        app()
+    except (ValueError, FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        if os.environ.get("ECGLM_TRACEBACK"):
+            raise
+        typer.echo(f"ecglm: {' '.join(str(error).split())}", err=True)
+        raise SystemExit(2) from None
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    logging.getLogger("ecglm").setLevel(logging.INFO)
+
+
+def _warn(result: dict[str, Any]) -> None:
+    for warning in result["warnings"]:
+        typer.echo(f"{result['record']}: {warning}", err=True)
+
+
+def _print_json(document: Any) -> None:
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def _print_result(result: dict[str, Any]) -> None:
+    """A table for people: each class, then the means, then what was left out and what was published."""
+    from rich.console import Console
+    from rich.table import Table
+
+    def figure(metric: dict[str, float]) -> str:
+        return f"{metric['value']:.3f} ({metric['low']:.3f}–{metric['high']:.3f})"
+
+    console = Console()
+    console.print(f"[bold]{result['benchmark']}[/bold]  {result['mode']}  {result['n']} ECGs")
+    table = Table(box=None, pad_edge=False)
+    names = [name for name in next(iter(result["per_class"].values()), {}) if name != "positives"]
+    for column, justify in (("class", "left"), ("positives", "right"), *((name, "left") for name in names)):
+        table.add_column(column, justify=justify)
+    for label, entry in result["per_class"].items():
+        figures = [figure(entry[name]) if entry.get(name) else "–" for name in names]
+        table.add_row(label, str(entry["positives"]), *figures)
+    console.print(table)
+    for name, metric in result["metrics"].items():
+        console.print(f"[bold]{name}[/bold] {figure(metric)}")
+    for label, reason in result["left_out"].items():
+        console.print(f"left out of the mean: {label} ({reason})")
+    for published in result["reference"]:
+        console.print(
+            f"published: {published['system']} {published['mode']} {published['metric']} "
+            f"{published['value']:g} ({published['source']})"
+        )
+
+
+if __name__ == "__main__":
+    main()
