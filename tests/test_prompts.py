@@ -192,7 +192,7 @@ def test_chat_template_renders_question_and_answer():
         eos_token="</s>",
     )
     assert told == "<ecg>\nRead.\nReport: Sinus rhythm.</s>"
-    with pytest.raises(ValueError, match="there are report"):
+    with pytest.raises(ValueError, match="there are .*report"):
         chat_template("poem")
 
 
