@@ -17,7 +17,7 @@ def draw_levels(rng: np.random.Generator) -> dict[str, float]:
     """A realistic draw: rms in mV of each kind at one electrode, and the mains frequency in Hz."""
     levels = {
         "baseline": 0.020 * np.exp(0.95 * rng.standard_normal()),
-        "muscle": 0.0065 * np.exp(0.6 * rng.standard_normal()),
+        "muscle": 0.0030 * np.exp(0.5 * rng.standard_normal()),
         "mains": 0.003 * np.exp(0.8 * rng.standard_normal()) if rng.random() < 0.4 else 0.0,
         "motion": 0.08 * np.exp(0.6 * rng.standard_normal()) if rng.random() < 0.05 else 0.0,
         "mains_frequency": 50.0,
@@ -91,7 +91,7 @@ def electrode_noise(
     electrodes = np.fft.irfft(spectrum * shape, n, axis=1)[:, :num_samples]
     electrodes = electrodes.astype(np.float32, copy=False)
     t = np.arange(num_samples, dtype=np.float32) / np.float32(rate)
-    if levels["muscle"] > 0.004 and rng.random() < 0.3:  # bursts: the patient tenses and relaxes
+    if levels["muscle"] > 0.003 and rng.random() < 0.3:  # bursts: the patient tenses and relaxes
         start, length = rng.uniform(0, t[-1]), rng.uniform(0.5, 3.0)
         burst = np.exp(-(((t - start) / length) ** 2)).astype(np.float32)
         high = electrodes[:, 1:] - electrodes[:, :-1]  # a first difference leaves wander out

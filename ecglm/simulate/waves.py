@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,7 +85,7 @@ def lobes(timing: np.ndarray, ms: np.ndarray) -> np.ndarray:
     return np.exp(d, out=d)
 
 
-def make(rows: list[tuple[float, ...]], matrix: np.ndarray) -> Wave:
+def make(rows: Sequence[tuple[float, ...]], matrix: np.ndarray) -> Wave:
     """Lobes (centre, rising and falling sigma, flat, x, y, z; ms, Frank mV) seen through a lead matrix."""
     table = np.array(rows, dtype=float)
     return Wave(table[:, :4].copy(), table[:, 4:] @ matrix.T)
