@@ -288,7 +288,8 @@ def conducted(
     """The QRS of the patient's own conduction, from 0 ms to its duration."""
     drawn_axis, drawn_qrs = default_axis(chosen, patient, rng), default_qrs(chosen, patient, rng)
     wave = waves.make(ventricular_rows(chosen, rng), patient.matrix)
-    wave = Wave(wave.timing, wave.vectors * patient.size)
+    size = patient.size * (0.85 if chosen & {"rbbb", "lafb", "lpfb"} else 1.0)
+    wave = Wave(wave.timing, wave.vectors * size)
     if (
         axis is None and "rbbb" in chosen
     ):  # the drawn axis is that of the left ventricle; the late lobe is added to it
