@@ -11,6 +11,7 @@ sides, no test part; with `min_words=4` it is the published one.
 
 from __future__ import annotations
 
+import math
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,9 +121,7 @@ def _by_patient(rows: list[dict[str, Any]], split: str, seed: int) -> list[dict[
 
 
 def _by_record(rows: list[dict[str, Any]], split: str) -> list[dict[str, Any]]:
-    from sklearn.model_selection import train_test_split
-
-    if len(rows) < 2:
-        return rows if split == "train" else []
-    train, validation = train_test_split(range(len(rows)), test_size=_HELD_OUT, random_state=_MERL_SEED)
-    return [rows[index] for index in (train if split == "train" else validation)]
+    """What scikit-learn's `train_test_split(rows, test_size=0.02, random_state=42)` gives, in its order."""
+    order = np.random.RandomState(_MERL_SEED).permutation(len(rows))
+    held_out = math.ceil(_HELD_OUT * len(rows))
+    return [rows[index] for index in (order[held_out:] if split == "train" else order[:held_out])]

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from ecglm.datasets import _scp
 from ecglm.datasets._rows import SPLITS, EmptySelection, choose, identifier, number, open_table, to_dataset
 from ecglm.datasets._scp import LABELS, Statement
+from ecglm.findings import write_findings
 from ecglm.text import clean_report, split_sentences
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 FOLDS = {"train": tuple(range(1, 9)), "validation": (9,), "test": (10,)}
 """The publisher's split: 9 and 10 were checked by a second reader."""
 
-TEXTS = ("report", "report_en", "statements")
+TEXTS = ("report", "report_en", "statements", "findings")
 
 _LAYOUT = "PTB-XL as PhysioNet has it: ptbxl_database.csv, scp_statements.csv, records500/ and/or records100/"
 _COLUMNS = ("ecg_id", "patient_id", "age", "sex", "report", "scp_codes", "strat_fold")
@@ -111,7 +112,8 @@ def load(
         text: what `texts` holds. "report": the sentences of the original report, cleaned. "report_en": those
             of its English translation, from a CSV with the columns ecg_id and report_en; **records without
             one are dropped**, so that the texts stay in one language, and their number is logged.
-            "statements": the English description of each SCP code, from `scp_statements.csv`.
+            "statements": the English description of each SCP code, from `scp_statements.csv`. "findings":
+            those codes written as an English report, rhythm first (`ecglm.findings.write_findings`).
         labels: what `labels` holds: "superclass", "subclass", "form", "rhythm" or "all" statements; see
             `class_names`.
         min_likelihood: diagnostic statements below it (0 to 100) are no label and no text; see this module's
@@ -229,8 +231,11 @@ def _converter(
     def convert(row: dict[str, str]) -> dict[str, Any]:
         codes = ast.literal_eval(row["scp_codes"])
         age = number(row.get("age"))
+        counted = _scp.counted(codes, table, "all", min_likelihood)
         if text == "statements":
-            texts = [each.description for each in _scp.counted(codes, table, "all", min_likelihood)]
+            texts = [each.description for each in counted]
+        elif text == "findings":
+            texts = split_sentences(write_findings(each.code for each in counted))
         else:
             texts = split_sentences(clean_report(row[text]))
         present = {each.class_in(labels) for each in _scp.counted(codes, table, labels, min_likelihood)}

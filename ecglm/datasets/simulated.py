@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 from ecglm.datasets import _scp
 from ecglm.datasets._rows import SPLITS, choose, encode_signal, to_dataset
 from ecglm.datasets._scp import LABELS, Statement
+from ecglm.findings import write_findings
 from ecglm.text import clean_report, split_sentences
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-TEXTS = ("report", "statements")
+TEXTS = ("report", "statements", "findings")
 
 
 def statements() -> dict[str, Statement]:
@@ -51,7 +52,8 @@ def load(
         split: "train", "validation" or "test".
         num_records: of this split.
         seed: of the corpus; splits of one seed, and those of other seeds, have other recordings.
-        text: what `texts` holds: the sentences of the "report", or the English "statements" of the codes.
+        text: what `texts` holds: the sentences of the "report", the English "statements" of the codes, or
+            these as a plain report, the "findings" (`ecglm.findings.write_findings`).
         labels: what `labels` holds: classes made of the codes, as in PTB-XL.
 
     Returns:
@@ -77,6 +79,8 @@ def load(
             present = {each.class_in(labels) for each in _scp.counted(codes, table, labels, 0)}
             if text == "statements":
                 texts = [each.description for each in _scp.counted(codes, table, "all", 0)]
+            elif text == "findings":
+                texts = split_sentences(write_findings(codes))
             else:
                 texts = split_sentences(clean_report(known["report"]))
             record_id = f"{split}-{seed}-{index}"

@@ -345,7 +345,7 @@ def _read_format_16(header: _Header, num_samples: int) -> np.ndarray:
     if header.num_samples in (None, num_samples):
         sums = digital.sum(axis=1, dtype=np.int16)  # the checksum is the sum in 16 bits, overflow and all
         for each, total in zip(signals, sums.tolist(), strict=True):
-            if each.checksum is not None and (total - each.checksum) % 65536:
+            if each.checksum and (total - each.checksum) % 65536:  # many programs write 0 for "not computed"
                 header.warnings.append(f"{each.name}: the checksum in the header does not fit the samples")
     # The quotient of two float32 numbers, rounded once, equals the float64 quotient rounded to float32, since
     # float64 has more than twice the digits (Figueroa 1995); where a gain or a difference does not fit into

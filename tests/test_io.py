@@ -1,0 +1,320 @@
+"""Reading and writing: hand-made records, `wfdb` as the oracle, and files that mean harm."""
+
+import math
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import wfdb
+
+from ecglm import ECG, LEADS_12, ECGFileError, read, write
+
+LINES = "\n".join(f"rec.dat 16 1000/mV 16 0 0 0 0 {name}" for name in ("I", "II"))
+
+
+def make(
+    folder: Path, samples, lines: str, first: str | None = None, comments: str = "", name: str = "rec"
+) -> Path:
+    """A record with these digital samples (signals, samples) and header lines."""
+    samples = np.asarray(samples, "<i2")
+    first = first or f"{name} {len(samples)} 500 {samples.shape[1]}"
+    (folder / f"{name}.hea").write_text(f"{first}\n{lines}\n{comments}")
+    (folder / f"{name}.dat").write_bytes(samples.T.tobytes())
+    return folder / name
+
+
+def oracle(path: Path) -> np.ndarray:
+    return wfdb.rdrecord(str(path)).p_signal.T.astype(np.float32)
+
+
+# ---------------------------------------------------------------------------- values
+
+
+def test_values_units_names_and_comments_of_a_hand_made_record(tmp_path):
+    lines = "\n".join(
+        (
+            "rec.dat 16 1000/mV 16 0 100 0 0 MDC_ECG_LEAD_I",
+            "rec.dat 16 2(10)/uV 16 0 0 0 0 AVR",
+            "rec.dat 16 0.5/nV 16 0 0 0 0 v3",
+            "rec.dat 16 4000/V 16 7 0 0 0 lead II",
+        )
+    )
+    samples = [[100, -32768, 3], [10, 12, -32768], [1000, 2000, -1000], [7, 11, 3]]
+    path = make(tmp_path, samples, lines, comments="#Age: 56\n# Sex: Female\n#Dx: 426783006,59118001\n")
+    ecg = read(path)
+    assert ecg.leads == ("I", "aVR", "V3", "II")
+    assert ecg.sampling_rate == 500 and ecg.signal.dtype == np.float32
+    expected = [[0.1, math.nan, 0.003], [0, 0.001, math.nan], [0.002, 0.004, -0.002], [0, 1, -1]]
+    np.testing.assert_allclose(ecg.signal, expected, rtol=1e-6)
+    assert ecg.metadata["age"] == 56 and ecg.metadata["sex"] == "female"
+    assert ecg.metadata["dx"] == ["426783006", "59118001"]
+    assert ecg.metadata["record_id"] == "rec"
+
+
+@pytest.mark.parametrize("suffix", ["", ".hea", ".dat"])
+def test_a_record_is_found_by_its_name_or_one_of_its_files(tmp_path, suffix):
+    make(tmp_path, [[1, 2], [3, 4]], LINES)
+    assert read(f"{tmp_path}/rec{suffix}").num_samples == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "age", "sex"),
+    [
+        ("#<age>: 71", 71, None),
+        ("#Age: 47  Sex: M", 47, "male"),
+        ("#Age: NaN", None, None),
+        ("# sex: F", None, "female"),
+    ],
+)
+def test_age_and_sex_as_the_databases_write_them(tmp_path, line, age, sex):
+    metadata = read(make(tmp_path, [[1, 2], [3, 4]], LINES, comments=line)).metadata
+    assert metadata.get("age") == age and metadata.get("sex") == sex
+
+
+def test_equal_to_wfdb_for_any_gain_and_baseline(tmp_path):
+    rng = np.random.default_rng(0)
+    samples = rng.integers(-32768, 32768, (12, 999))
+    gains = [1000, 200, 1, 3, 0.1, 1234.5678, 4880, 1760, 2130, 204.8, 1e-3, 16777217]
+    baselines = [0, -20, 5, 32767, 0, 1, -32768, 0, 7, 0, 2**25 + 1, 3]
+    lines = "\n".join(
+        f"rec.dat 16 {gain}({base})/mV 16 0 0 0 0 {name}"
+        for gain, base, name in zip(gains, baselines, LEADS_12, strict=True)
+    )
+    path = make(tmp_path, samples, lines)
+    np.testing.assert_array_equal(read(path).signal, oracle(path))
+
+
+def test_several_files_offsets_and_mat_files(tmp_path):
+    lines = "a.dat 16 1000/mV 16 0 0 0 0 I\na.dat 16 1000/mV 16 0 0 0 0 II\nb.mat 16+24 500/mV 16 0 0 0 0 V1"
+    (tmp_path / "rec.hea").write_text(f"rec 3 500 4\n{lines}\n")
+    np.array([[1, 2], [3, 4], [5, 6], [7, 8]], "<i2").tofile(tmp_path / "a.dat")
+    (tmp_path / "b.mat").write_bytes(b"x" * 24 + np.array([10, 20, 30, 40], "<i2").tobytes())
+    np.testing.assert_allclose(
+        read(tmp_path / "rec").signal * 1000, [[1, 3, 5, 7], [2, 4, 6, 8], [20, 40, 60, 80]]
+    )
+    np.testing.assert_array_equal(read(tmp_path / "rec").signal, oracle(tmp_path / "rec"))
+
+
+@pytest.mark.parametrize("form", ["212", "80", "24", "32"])
+def test_other_formats_go_through_wfdb(tmp_path, form):
+    signal = np.sin(np.arange(600) / 30)[:, None] * [[0.5, 0.3]]
+    wfdb.wrsamp("rec", 250, ["mV", "mV"], ["MLII", "V1"], signal, fmt=[form] * 2, write_dir=str(tmp_path))
+    ecg = read(tmp_path / "rec")
+    assert ecg.leads == ("MLII", "V1")
+    np.testing.assert_array_equal(ecg.signal, oracle(tmp_path / "rec"))
+
+
+def test_segments_and_records_in_hand(tmp_path):
+    for name, level in (("s1", 100), ("s2", 200)):
+        make(
+            tmp_path,
+            np.full((2, 5), level),
+            LINES.replace("rec.dat", f"{name}.dat"),
+            f"{name} 2 500 5",
+            name=name,
+        )
+    (tmp_path / "multi.hea").write_text("multi/2 2 500 10\ns1 5\ns2 5\n")
+    ecg = read(tmp_path / "multi")
+    np.testing.assert_allclose(ecg.lead("II"), [0.1] * 5 + [0.2] * 5)
+    record = wfdb.rdrecord(str(tmp_path / "s1"))
+    np.testing.assert_array_equal(read(record).signal, read(tmp_path / "s1").signal)
+    assert read(wfdb.rdrecord(str(tmp_path / "s1"), physical=False)).signal[0, 0] == np.float32(0.1)
+
+
+def test_what_is_no_voltage_is_left_out_or_refused(tmp_path):
+    lines = "rec.dat 16 1000/mV 16 0 0 0 0 II\nrec.dat 16 10/mmHg 16 0 0 0 0 ABP"
+    ecg = read(make(tmp_path, [[1, 2], [3, 4]], lines))
+    assert ecg.leads == ("II",) and "ABP" in ecg.metadata["warnings"][0]
+    path = make(tmp_path, [[1, 2], [3, 4]], lines.replace("ABP", "V1"))
+    with pytest.raises(ECGFileError, match="V1 has the unit 'mmHg'.*units='mV'"):
+        read(path)
+    assert read(path, units="uV").lead("V1")[0] == np.float32(3e-4)
+
+
+def test_a_gain_of_zero_is_flagged(tmp_path):
+    ecg = read(make(tmp_path, [[200, 400], [3, 4]], LINES.replace("1000/mV", "0", 1)))
+    np.testing.assert_allclose(ecg.lead("I"), [1, 2])
+    assert "I is uncalibrated" in ecg.metadata["warnings"][0] and "gain 200" in ecg.metadata["assumed"][0]
+
+
+def test_a_checksum_that_does_not_fit_is_flagged(tmp_path):
+    ecg = read(make(tmp_path, [[1, 2], [3, 4]], LINES.replace("0 0 0 0 II", "0 0 3 0 II")))
+    assert ecg.metadata["warnings"] == ["II: the checksum in the header does not fit the samples"]
+
+
+def test_unreadable_characters_in_a_lead_name_are_dropped(tmp_path):
+    make(tmp_path, [[1, 2], [3, 4]], LINES)
+    header = (tmp_path / "rec.hea").read_bytes().replace(b" II", b" II\x00\xff")
+    (tmp_path / "rec.hea").write_bytes(header)
+    ecg = read(tmp_path / "rec")
+    assert ecg.leads == ("I", "II") and "unreadable" in ecg.metadata["warnings"][0]
+
+
+def test_equal_to_wfdb_on_ptbxl(ptbxl_root):
+    for path in sorted(ptbxl_root.glob("records500/*/*.hea"))[::100]:
+        ecg = read(path)
+        assert ecg.leads == LEADS_12 and "warnings" not in ecg.metadata
+        np.testing.assert_array_equal(ecg.signal, oracle(path.with_suffix("")))
+
+
+# ---------------------------------------------------------------------------- hostile
+
+SIX = "rec 2 500 3"
+
+
+@pytest.mark.parametrize(
+    ("first", "lines", "message"),
+    [
+        ("rec 2 500 100000000000", LINES, "truncated"),
+        ("rec 2000000000 500 3", LINES, "at most 64"),
+        ("rec 2 0 3", LINES, "must be above 0"),
+        ("rec 2 -5 3", LINES, "must be above 0"),
+        ("rec 2 nan 3", LINES, "must be above 0"),
+        ("rec 2 500 4", LINES, "truncated"),
+        ("rec 3 500 3", LINES, "cut short"),
+        ("rec 2 500 99999999999999999999999", LINES, "no number of samples"),
+        ("rec two 500 3", LINES, "no number of signals"),
+        (SIX, LINES.replace("1000", "-1"), "gain"),
+        (SIX, LINES.replace("1000", "1.0.0"), "cannot be parsed"),
+        (SIX, LINES.replace("rec.dat 16", "rec.dat sixteen"), "cannot be parsed"),
+        (SIX, LINES.replace("rec.dat 16", "rec.dat 17"), "does not define"),
+        (SIX, LINES.replace("rec.dat 16", "rec.dat 516"), "wfdb cannot read it"),
+        ("rec 2 500 100000000000", LINES.replace("rec.dat 16", "rec.dat 516"), "too many"),
+        (SIX, LINES.replace("rec.dat", "../secret.dat"), "only files in its own folder"),
+        (SIX, LINES.replace("rec.dat", "/etc/passwd"), "only files in its own folder"),
+        (SIX, LINES.replace("rec.dat", "link/secret.dat"), "lies outside"),
+        (SIX, LINES.replace("rec.dat", "gone.dat"), "is not in"),
+        (SIX, LINES.replace(" II", " I"), "two signals are named I"),
+        ("rec 0 500 3", "", "no signals"),
+        ("rec/1 2 500 3", "rec 3", "names itself"),
+        ("rec/1 2 500 3", "../x 3", "segment name"),
+        ("rec/1 2 500 3", "gone 3", "is not in"),
+        ("rec/2 2 500 900000000000", "~ 900000000000\n~ 3", "too many"),
+        ("rec/1 2 500 3", "nest 3", "has segments itself"),
+        ("\x89PNG\r\n", "", "no WFDB header"),
+        ("", "", "no WFDB header"),
+        ("hello world, this is a text", "", "no WFDB header"),
+    ],
+)
+def test_a_hostile_header_is_refused_at_once(tmp_path, first, lines, message):
+    secret = tmp_path / "secret.dat"
+    secret.write_bytes(bytes(12))
+    folder = tmp_path / "inner"
+    folder.mkdir()
+    (folder / "link").symlink_to(tmp_path)
+    (folder / "nest.hea").write_text("nest/1 2 500 3\nrec 3\n")
+    path = make(folder, [[1, 2, 3], [4, 5, 6]], lines, first=first)
+    if not first:
+        (folder / "rec.hea").write_text("")
+    start = time.perf_counter()
+    with pytest.raises(ECGFileError, match=message) as caught:
+        read(path)
+    assert time.perf_counter() - start < 1
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content", [b"x" * 50_000_000, b"rec 2 500 3\n" + b"y " * 20_000], ids=["50 MB", "40 kB line"]
+)
+def test_an_endless_header_is_refused_at_once(tmp_path, content):
+    (tmp_path / "rec.hea").write_bytes(content)
+    start = time.perf_counter()
+    with pytest.raises(ECGFileError, match="no header|no WFDB header"):
+        read(tmp_path / "rec")
+    assert time.perf_counter() - start < 1
+
+
+def test_truncated_files_are_refused_or_kept_as_asked(tmp_path):
+    path = make(tmp_path, [[1, 2, 3], [4, 5, 6]], LINES)
+    with (tmp_path / "rec.dat").open("r+b") as file:
+        file.truncate(9)
+    with pytest.raises(ECGFileError, match="truncated: the header announces 3 samples, it holds 2"):
+        read(path)
+    ecg = read(path, allow_truncated=True)
+    assert ecg.num_samples == 2 and "ends after 2 of 3" in ecg.metadata["warnings"][0]
+
+
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n", b"just a text", b""])
+def test_a_foreign_file_is_named(tmp_path, content):
+    (tmp_path / "page.png").write_bytes(content)
+    with pytest.raises(ECGFileError, match="page.png is .*WFDB records"):
+        read(tmp_path / "page.png")
+
+
+def test_what_is_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no recording at .*there is no .*gone\.hea"):
+        read(tmp_path / "gone")
+    (tmp_path / "half.dat").write_bytes(bytes(8))
+    for name in ("half", "half.dat", "half.hea"):
+        with pytest.raises(ECGFileError, match="its header .* is not; a .*record needs both"):
+            read(tmp_path / name)
+    with pytest.raises(ECGFileError, match="is a folder"):
+        read(tmp_path)
+    for name in ("a\x00b", ""):
+        with pytest.raises(ECGFileError, match="is no file name"):
+            read(name)
+    with pytest.raises(ECGFileError, match="cannot be opened"):
+        read("x" * 5000)
+    with pytest.raises(ValueError, match="no hint fs; it takes units, allow_truncated"):
+        read(tmp_path / "gone", fs=3)
+    with pytest.raises(ValueError, match="got list"):
+        read([1, 2])
+    os.mkfifo(tmp_path / "pipe.hea")
+    with pytest.raises(ECGFileError, match="no regular file"):
+        read(tmp_path / "pipe.hea")
+
+
+# ---------------------------------------------------------------------------- writing
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    rng = np.random.default_rng(1)
+    signal = (rng.normal(0, 0.4, (12, 777)) * 1000).round() / 1000
+    signal[3], signal[5, 7] = np.nan, np.nan
+    known = {"age": 56.0, "sex": "female", "codes": ["NORM", "SR"], "report": "sinus rhythm.\nnormal\x00 ecg"}
+    header = write(ECG(signal, 437.5, LEADS_12, known), tmp_path / "out")
+    assert header == tmp_path / "out.hea" and sorted(p.name for p in tmp_path.iterdir()) == [
+        "out.dat",
+        "out.hea",
+    ]
+    ecg = read(header)
+    np.testing.assert_array_equal(ecg.signal, oracle(tmp_path / "out"))
+    np.testing.assert_allclose(ecg.signal, signal, atol=1e-6)
+    assert ecg.sampling_rate == 437.5 and ecg.leads == LEADS_12 and "warnings" not in ecg.metadata
+    read_back = {key: ecg.metadata[key] for key in known}
+    assert read_back == known | {"report": "sinus rhythm. normal ecg"}
+
+
+def test_large_values_get_a_smaller_gain_instead_of_being_cut(tmp_path):
+    ecg = read(write(ECG(np.array([[40.0, -80.0], [0.001, 0.002]]), 500, ("I", "II")), tmp_path / "big"))
+    np.testing.assert_allclose(ecg.lead("I"), [40, -80], rtol=1e-4)
+    np.testing.assert_allclose(ecg.lead("II"), [0.001, 0.002], rtol=1e-6)
+
+
+def test_writing_refuses_and_leaves_nothing(tmp_path):
+    ecg = ECG(np.zeros((2, 5)), 500, ("I", "II"))
+    for name in ("out.edf", "a b", "out.dat"):
+        with pytest.raises(ValueError, match="is no WFDB record name"):
+            write(ecg, tmp_path / name)
+    with pytest.raises(ValueError, match="infinite"):
+        write(ECG(np.full((1, 5), np.inf), 500, ("I",)), tmp_path / "out")
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        write(ecg, tmp_path / "gone" / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_write_leaves_the_old_record_alone(tmp_path, monkeypatch):
+    old = ECG(np.ones((1, 5)), 500, ("I",))
+    write(old, tmp_path / "out")
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write(ECG(np.zeros((1, 9)), 500, ("I",)), tmp_path / "out")
+    monkeypatch.undo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.dat", "out.hea"]
+    np.testing.assert_array_equal(read(tmp_path / "out").signal, old.signal)
