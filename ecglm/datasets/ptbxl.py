@@ -113,7 +113,7 @@ def load(
             of its English translation, from a CSV with the columns ecg_id and report_en; **records without
             one are dropped**, so that the texts stay in one language, and their number is logged.
             "statements": the English description of each SCP code, from `scp_statements.csv`. "findings":
-            those codes written as an English report, rhythm first (`ecglm.findings.write_findings`).
+            those codes as one English report, rhythm first (`ecglm.findings.write_findings`).
         labels: what `labels` holds: "superclass", "subclass", "form", "rhythm" or "all" statements; see
             `class_names`.
         min_likelihood: diagnostic statements below it (0 to 100) are no label and no text; see this module's
@@ -235,7 +235,7 @@ def _converter(
         if text == "statements":
             texts = [each.description for each in counted]
         elif text == "findings":
-            texts = split_sentences(write_findings(each.code for each in counted))
+            texts = [write_findings(each.code for each in counted)]
         else:
             texts = split_sentences(clean_report(row[text]))
         present = {each.class_in(labels) for each in _scp.counted(codes, table, labels, min_likelihood)}
