@@ -52,8 +52,8 @@ def test_clean_report(raw, clean):
         ("first degree av block. qtc 0.45 s", ["first degree av block", "qtc 0.45 s"]),
         ("sinusrhythmus normales ekg", ["sinusrhythmus", "normales ekg"]),
         (
-            "sinusrhythmus ueberdrehter linkstyp unvollständiger rechtsschenkelblock qrs(t) abnorm inferiorer "
-            "infarkt alter unbest. t abnorm in anterioren ableitungen",
+            "sinusrhythmus ueberdrehter linkstyp unvollständiger rechtsschenkelblock qrs(t) abnorm "
+            "inferiorer infarkt alter unbest. t abnorm in anterioren ableitungen",
             [
                 "sinusrhythmus",
                 "ueberdrehter linkstyp",

@@ -20,7 +20,7 @@ SPLITS = ("train", "validation", "test")
 UNKNOWN = -32768
 """The sample of a `signal` column that means "no value"."""
 
-_EMPTY = {
+_EMPTY: dict[str, Any] = {
     "record_id": "",
     "patient_id": "",
     "path": "",
@@ -64,7 +64,7 @@ def to_dataset(rows: Iterable[Mapping[str, Any]]) -> Dataset:
     schema = features().arrow_schema
     batches, waiting = [], []
     for row in rows:
-        waiting.append(_EMPTY | row)
+        waiting.append(_EMPTY | dict(row))
         if len(waiting) == _ROWS_PER_BATCH:
             batches.append(pa.RecordBatch.from_pylist(waiting, schema))
             waiting = []

@@ -113,7 +113,7 @@ def _write_shards(
         count = 0
         with pq.ParquetWriter(path, schema, compression="zstd") as writer:
             while row is not None and count < _ROWS_PER_SHARD:
-                group = []
+                group: list[dict[str, Any]] = []
                 while row is not None and len(group) < min(_ROWS_PER_GROUP, _ROWS_PER_SHARD - count):
                     group.append(row)
                     row = next(packed, None)

@@ -6,7 +6,8 @@ rows.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from ecglm.datasets import _scp
 from ecglm.datasets._rows import SPLITS, choose, encode_signal, to_dataset
@@ -45,8 +46,10 @@ def load(
     seed: int = 0,
     text: str = "report",
     labels: str = "superclass",
+    sampling_rate: float = 500.0,
+    duration: float = 10.0,
 ) -> Dataset:
-    """Simulate a split of the embedded corpus; it lies in memory, 120 kB per recording.
+    """Simulate a split of the embedded corpus; it lies in memory, 120 kB per recording of 10 s at 500 Hz.
 
     Args:
         split: "train", "validation" or "test".
@@ -55,6 +58,8 @@ def load(
         text: what `texts` holds: the sentences of the "report", the English "statements" of the codes, or
             these as a plain report, the "findings" (`ecglm.findings.write_findings`).
         labels: what `labels` holds: classes made of the codes, as in PTB-XL.
+        sampling_rate: Hz.
+        duration: of each recording, in seconds.
 
     Returns:
         A dataset with the common columns; each recording is a patient of its own, `fold` is 0.
@@ -72,15 +77,17 @@ def load(
     table = statements()
     order = _scp.class_names(table, labels)
 
-    def rows():
-        for index, ecg in enumerate(simulate_corpus(num_records, len(SPLITS) * seed + SPLITS.index(split))):
+    def rows() -> Iterator[dict[str, Any]]:
+        options = {"sampling_rate": sampling_rate, "duration": duration}
+        corpus = simulate_corpus(num_records, len(SPLITS) * seed + SPLITS.index(split), **options)
+        for index, ecg in enumerate(corpus):
             known = ecg.metadata
             codes = dict.fromkeys(known["codes"], 100.0)
             present = {each.class_in(labels) for each in _scp.counted(codes, table, labels, 0)}
             if text == "statements":
                 texts = [each.description for each in _scp.counted(codes, table, "all", 0)]
             elif text == "findings":
-                texts = split_sentences(write_findings(codes))
+                texts = [write_findings(codes)]
             else:
                 texts = split_sentences(clean_report(known["report"]))
             record_id = f"{split}-{seed}-{index}"

@@ -107,7 +107,9 @@ def _find_header(path: str | os.PathLike) -> Path:
     ) as error:  # a name too long for the file system, a folder that may not be entered
         if isinstance(error, ECGFileError):
             raise
-        raise ECGFileError(f"{str(path)[:200]} cannot be opened: {error.strerror or error}") from error
+        raise ECGFileError(
+            f"{str(path)[:200]} cannot be opened: {getattr(error, 'strerror', None) or error}"
+        ) from error
     looked_for = path if path.suffix == ".hea" else f"{path} or {path}.hea"
     raise FileNotFoundError(f"no recording at {path}: there is no {looked_for}")
 

@@ -354,10 +354,10 @@ def _read_format_16(header: _Header, num_samples: int) -> np.ndarray:
     baseline = np.array([[each.baseline] for each in signals], np.float64)
     exact = np.abs(baseline).max() < 1 << 23 and (gain == gain.astype(np.float32)).all()
     kind = np.float32 if exact else np.float64
-    signal = digital.astype(kind)
+    signal: np.ndarray = digital.astype(kind)
     if baseline.any():
-        signal -= baseline.astype(kind)
-    signal /= gain.astype(kind)
+        np.subtract(signal, baseline.astype(kind), out=signal)
+    np.divide(signal, gain.astype(kind), out=signal)
     if digital.min() == UNKNOWN:
         signal[digital == UNKNOWN] = np.nan
     return signal.astype(np.float32, copy=False)
@@ -415,7 +415,7 @@ def from_wfdb_record(record: Any, *, units: str | None = None) -> ECG:
     )
     header.comments = list(record.comments or [])
     header.signals = _signals_of(record)
-    return _to_ecg(header, np.ascontiguousarray(values.T, dtype=np.float32), units)
+    return _to_ecg(header, np.array(values.T, dtype=np.float32, order="C"), units)
 
 
 def _signals_of(record: Any) -> list[_Signal]:
