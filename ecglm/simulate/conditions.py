@@ -74,7 +74,7 @@ _TABLE = [
     ("low_t", "t", "NDT LOWT", "T waves of low amplitude"),
     ("digitalis", "st", "DIG", "sagging ST depression and short QT of digitalis"),
     ("long_qt", "qt", "LNGQT", "prolonged QTc"),
-    ("low_voltage", "voltage", "LVOLT", "low QRS voltage in limb and chest leads"),
+    ("low_voltage", "voltage", "LVOLT", "low QRS voltage: below 0.5 mV in all limb leads"),
     ("pacing_ventricular", "pacing", "PACE", "ventricular pacing"),
     ("pacing_atrial", "pacing", "PACE", "atrial pacing with the patient's own QRS"),
     ("pacing_dual", "pacing", "PACE", "atrial and ventricular pacing"),

@@ -150,7 +150,7 @@ def repolarisation(
         t8 = rng.uniform(0.2, 0.6) * t8
         sagging = True
     if "nonspecific_t" in chosen:
-        t8 = t8 * rng.uniform(-0.15, 0.5) + 0.035 * rng.standard_normal() * np.array(
+        t8 = t8 * rng.uniform(-0.1, 0.62) + 0.035 * rng.standard_normal() * np.array(
             [1, 0.5, 0, 0.5, 1, 1, 1, 1]
         )
         t8 = t8 + 0.02 * rng.standard_normal(8)

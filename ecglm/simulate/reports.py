@@ -220,7 +220,7 @@ _FINDING: dict[str, list[str]] = {
     ],
     "digitalis": ["sagging ST depression, digitalis effect", "ST-T changes of digitalis effect"],
     "long_qt": ["prolonged QT interval", "long QT interval", "QTc is prolonged"],
-    "low_voltage": ["low QRS voltage", "low QRS voltages in limb and chest leads", "low voltage complexes"],
+    "low_voltage": ["low QRS voltage", "low QRS voltages in the limb leads", "low voltage complexes"],
 }
 
 _ORDER = list(_FINDING)
@@ -247,7 +247,8 @@ def _pick(rng: np.random.Generator, options: list[str]) -> str:
 
 def _sentence(text: str) -> str:
     text = text.strip()
-    return text[0].upper() + text[1:] + ("" if text.endswith(".") else ".")
+    first = text[0] if text.startswith("rSr") else text[0].upper()
+    return first + text[1:] + ("" if text.endswith(".") else ".")
 
 
 def _axis_words(axis: float, rng: np.random.Generator) -> str:
@@ -303,7 +304,7 @@ def write(truth: dict[str, Any], age: float, female: bool, rng: np.random.Genera
         rhythm += " with rapid ventricular response"
     parts = [_sentence(rhythm)]
     paced = chosen & {"pacing_ventricular", "pacing_dual"}
-    blocked = "rbbb" in chosen and not chosen & {
+    blocked = chosen & {"rbbb", "irbbb"} and not chosen & {
         "lafb",
         "lpfb",
     }  # its late lobe turns the net axis; nobody reports that
