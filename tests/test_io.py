@@ -187,6 +187,8 @@ SIX = "rec 2 500 3"
         (SIX, LINES.replace("rec.dat", "link/secret.dat"), "lies outside"),
         (SIX, LINES.replace("rec.dat", "gone.dat"), "is not in"),
         (SIX, LINES.replace(" II", " I"), "two signals are named I"),
+        (SIX, LINES.replace("dat 16", "dat 16x0"), "0 samples per frame"),
+        (SIX, LINES.replace("dat 16", "dat 16:99999999999"), "a skew of 99999999999"),
         ("rec 0 500 3", "", "no signals"),
         ("rec/1 2 500 3", "rec 3", "names itself"),
         ("rec/1 2 500 3", "../x 3", "segment name"),

@@ -26,6 +26,7 @@ _MAX_HEADER_BYTES = 1 << 20
 _MAX_LINE = 20_000  # those of PhysioNet's ECG sets are below 1,000
 _MAX_SIGNALS = 64
 _MAX_SEGMENTS = 10_000
+_MAX_PER_FRAME, _MAX_SKEW = 1000, 100_000  # samples; `wfdb` allocates by both
 _MAX_UNBOUNDED = 1 << 28  # samples of all signals where no file size bounds them (FLAC, empty segments): 1 GB
 _DEFAULT_GAIN, _DEFAULT_RATE = 200.0, 250.0  # what WFDB says of a header that leaves them out
 _BYTES_PER_SAMPLE = {
@@ -223,11 +224,16 @@ def _signal_line(header: _Header, line: str, number: int) -> _Signal:
         header.warnings.append(
             f"{name} is uncalibrated (the header has no gain): its amplitude in mV is a guess"
         )
+    per_frame, skew = int(form[2] or 1), int(form[3] or 0)
+    if not 1 <= per_frame <= _MAX_PER_FRAME or skew > _MAX_SKEW:
+        raise ECGFileError(
+            f"{header.path}: {name} has {per_frame} samples per frame and a skew of {skew}; correct it"
+        )
     return _Signal(
         file=parts[0],
         format=form[1],
-        samples_per_frame=int(form[2] or 1),
-        skew=int(form[3] or 0),
+        samples_per_frame=per_frame,
+        skew=skew,
         offset=int(form[4] or 0),
         gain=value or _DEFAULT_GAIN,
         baseline=int(gain[2]) if gain[2] else zero or 0,
