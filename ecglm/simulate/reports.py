@@ -83,11 +83,7 @@ _FINDING: dict[str, list[str]] = {
         "ventricular extrasystoles in trigeminy",
         "trigeminal premature ventricular complexes",
     ],
-    "first_degree_av_block": [
-        "first degree AV block",
-        "prolonged PR interval, first degree AV block",
-        "AV block I",
-    ],
+    "first_degree_av_block": ["first degree AV block", "first-degree atrioventricular block", "AV block I"],
     "mobitz1": [
         "second degree AV block, Mobitz type I (Wenckebach)",
         "second degree AV block with Wenckebach periods",
@@ -121,14 +117,14 @@ _FINDING: dict[str, list[str]] = {
     "lafb": ["left anterior fascicular block", "left anterior hemiblock", "LAFB"],
     "lpfb": ["left posterior fascicular block", "left posterior hemiblock"],
     "lvh": [
-        "voltage criteria for left ventricular hypertrophy",
-        "left ventricular hypertrophy",
-        "high voltages in the chest leads suggesting left ventricular hypertrophy",
+        "voltage criteria for LVH, left ventricular hypertrophy",
+        "left ventricular hypertrophy, voltage criteria met",
+        "left ventricular hypertrophy, voltage criteria for LVH fulfilled",
     ],
     "lvh_strain": [
-        "left ventricular hypertrophy with strain",
-        "left ventricular hypertrophy with secondary ST-T changes",
-        "LVH with strain pattern in the lateral leads",
+        "left ventricular hypertrophy, voltage criteria met, with strain or ischaemia",
+        "voltage criteria for LVH, left ventricular hypertrophy with lateral strain or ischaemia",
+        "left ventricular hypertrophy, voltage criteria met, ischaemic ST-T changes (strain)",
     ],
     "rvh": ["right ventricular hypertrophy", "dominant R in V1, right ventricular hypertrophy", "RVH"],
     "lae": ["left atrial enlargement", "P mitrale, left atrial enlargement", "left atrial abnormality"],
@@ -144,42 +140,42 @@ _FINDING: dict[str, list[str]] = {
     ],
     "stemi_inferior": [
         "ST elevation in II, III, aVF, acute inferior myocardial infarction",
-        "acute inferior ST-elevation myocardial infarction with reciprocal ST depression in I and aVL",
+        "acute inferior ST-elevation myocardial infarction with reciprocal changes in I and aVL",
     ],
     "stemi_lateral": [
         "ST elevation in I, aVL, V5 and V6, acute lateral myocardial infarction",
         "acute lateral ST-elevation myocardial infarction",
     ],
     "old_mi_anteroseptal": [
-        "QS complexes in V1-V3, old anteroseptal myocardial infarction",
         "Q waves in V1-V3 consistent with old anteroseptal infarct",
-        "old anteroseptal myocardial infarction",
+        "pathological Q waves in V1-V3, old anteroseptal infarct",
+        "old anteroseptal myocardial infarction with Q waves in V1-V3",
     ],
     "old_mi_anterior": [
         "Q waves in V2-V4, old anterior myocardial infarction",
-        "old anterior myocardial infarction",
+        "old anterior myocardial infarction with Q waves in V2-V4",
     ],
     "old_mi_anterolateral": [
         "Q waves in V3-V6, old anterolateral myocardial infarction",
-        "old anterolateral myocardial infarction",
+        "old anterolateral myocardial infarction with Q waves in V3-V6",
     ],
     "old_mi_lateral": [
         "Q waves in I, aVL, V5 and V6, old lateral myocardial infarction",
-        "old lateral myocardial infarction",
+        "old lateral myocardial infarction with Q waves in I and aVL",
     ],
     "old_mi_inferior": [
         "Q waves in II, III, aVF consistent with old inferior myocardial infarction",
-        "old inferior myocardial infarction",
-        "probable old inferior infarct",
+        "old inferior myocardial infarction with Q waves in III and aVF",
+        "Q waves in the inferior leads, probable old inferior infarct",
     ],
     "old_mi_inferolateral": [
         "Q waves in II, III, aVF, V5 and V6, old inferolateral myocardial infarction",
-        "old inferolateral myocardial infarction",
+        "old inferolateral myocardial infarction with Q waves",
     ],
     "st_depression": [
-        "non-specific ST depression",
-        "slight ST depression, non-specific",
-        "non-specific ST segment depression",
+        "non-specific ST changes with ST depression",
+        "slight ST depression, non-specific ST changes",
+        "ST segment depression, non-specific ST changes",
     ],
     "st_depression_anterolateral": [
         "ST depression in the anterolateral leads, consistent with ischaemia",
@@ -210,15 +206,15 @@ _FINDING: dict[str, list[str]] = {
         "inverted T waves in the lateral leads, consistent with ischaemia",
     ],
     "nonspecific_t": [
-        "non-specific T wave changes",
+        "non-diagnostic T-wave changes",
         "non-diagnostic T abnormalities",
-        "minor non-specific T wave abnormality",
+        "minor non-diagnostic T wave abnormality",
     ],
     "low_t": [
         "low amplitude T waves, non-diagnostic T abnormalities",
         "T waves are low, non-diagnostic T abnormalities",
     ],
-    "digitalis": ["sagging ST depression, digitalis effect", "ST-T changes of digitalis effect"],
+    "digitalis": ["digitalis effect", "ST-T changes of digitalis effect"],
     "long_qt": ["prolonged QT interval", "long QT interval", "QTc is prolonged"],
     "low_voltage": ["low QRS voltage", "low QRS voltages in the limb leads", "low voltage complexes"],
 }
