@@ -11,9 +11,11 @@ asserted and, if wanted, what is doubted.
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from itertools import pairwise
 from typing import Any
 
 from ecglm.assets import asset, read_yaml
@@ -68,6 +70,7 @@ _INFARCTION = ("IMI", "ASMI", "ILMI", "AMI", "ALMI", "LMI", "IPLMI", "IPMI", "PM
 _INJURY = ("INJAS", "INJAL", "INJLA", "INJIN", "INJIL")
 _ISCHEMIA = ("ISC_", "ISCAL", "ISCAS", "ISCAN", "ISCLA", "ISCIN", "ISCIL")
 _SINUS = ("SR", "STACH", "SBRAD", "SARRH")
+_SINUS_VARIANTS = frozenset(_SINUS[1:])
 _NO_SINUS = ("AFIB", "AFLT", "SVTAC", "PSVT")
 _BUNDLE = ("CLBBB", "ILBBB", "CRBBB")
 _HYPERTROPHY = ("LVH", "RVH", "SEHYP", "HYP", "RAO/RAE")
@@ -133,13 +136,16 @@ _PLURAL = re.compile(r"\((?:s|n|es|en)\)")
 _HYPHEN = re.compile(r"(?<=[a-z])-\s?(?=[a-z&/])|(?<=[a-z])-(?=\s)")
 _SPACE = re.compile(r"\s+")
 _CORRECTION = re.compile(r"\bedit ?:")
-# A full stop ends a clause unless a digit follows ("4.46"); a comma ends one for cues, not for lists.
+# A full stop ends a clause unless a digit follows ("4.46").
 _BREAK = re.compile(r"[.;](?!\d)|\b(?:but|although|however|aber|jedoch|men)\b")
-_OR = re.compile(r"[\s,]*(?:\w+ ){0,2}?(?:or|oder|nor|eller|/)(?: \w+){0,3}\s*")
-_AND = re.compile(r"[\s,]*(?:and|und|och|sowie|&)(?: (?!with|mit)\w+){0,2}\s*")
-_COMMA = re.compile(r"\s*,(?: \w+){0,2}\s*")
-# Abbreviations that are other words, too: Swedish "el-axel", German "nt-proBNP".
-_AMBIGUOUS = frozenset({"EL", "NT"})
+_JOINTS = {
+    "or": re.compile(r"[\s,]*(?:\w+ ){0,2}?(?:or|oder|nor|eller|/)(?: \w+){0,3}\s*"),
+    "and": re.compile(r"[\s,]*(?:and|und|och|sowie|&)(?: (?!with|mit)\w+){0,2}\s*"),
+    "comma": re.compile(r"\s*,(?: \w+){0,2}\s*"),
+}
+# Synonyms that are not read word for word: other words look the same (Swedish "el-axel"), or they say more
+# than their own code ("ventricular bigeminy" is of premature ventricular complexes).
+_NOT_LITERAL = frozenset({"EL", "NT", "ventricular bigeminy", "ventricular trigeminy"})
 # Beyond so many letters a cue belongs to something else.
 _REACH = 60
 
@@ -190,7 +196,8 @@ def fold(text: str) -> str:
 def parse_findings(text: str) -> list[Finding]:
     """The findings that a report asserts, denies or doubts, in the report's order, each mention once.
 
-    "Otherwise normal" counts as `NORM` only where nothing that a normal ECG excludes is asserted. After
+    "Otherwise normal" counts as `NORM` only where nothing that a normal ECG excludes is asserted, and "sinus
+    rhythm with sinus arrhythmia" is `SARRH` alone, for `SR` is of ordinary rate and regularity. After
     "Edit:", as PTB-XL's readers mark a correction, bare SCP codes are read too.
     """
     return list(_parse(text))
@@ -302,6 +309,8 @@ def _parse(text: str) -> tuple[Finding, ...]:
     asserted = {f.code for f in findings.values() if not f.negated}
     if asserted & _NOT_NORMAL:
         findings.pop(("NORM", False), None)
+    if asserted & _SINUS_VARIANTS:
+        findings.pop(("SR", False), None)
     return tuple(findings.values())
 
 
@@ -321,36 +330,37 @@ def _weigh(text: str, mentions: list[_Mention], cues: list[tuple[int, int, str]]
     "and"; a cue after it must follow at once.
     """
     breaks = [match.start() for match in _BREAK.finditer(text)]
+    starts = [mention.start for mention in mentions]
     for start, end, kind in cues:
         standing, _, side = kind.partition("_")
-        follower = next((m for m in mentions if m.start >= end), None)
-        leader = next((m for m in reversed(mentions) if m.end <= start), None)
-        if follower and (follower.start - end > _REACH or any(end <= b < follower.start for b in breaks)):
-            follower = None
-        if leader and text[leader.end : start].strip(" ,"):
+        # Mentions and breaks are in order and do not overlap.
+        later = bisect_left(starts, end)
+        follower = mentions[later] if later < len(mentions) else None
+        earlier = bisect_left(starts, start) - 1
+        leader = mentions[earlier] if earlier >= 0 else None
+        if follower:
+            stop = bisect_left(breaks, end)
+            broken = stop < len(breaks) and breaks[stop] < follower.start
+            if broken or follower.start - end > _REACH:
+                follower = None
+        if leader and text[leader.end : start][:_REACH].strip(" ,"):
             leader = None
         target = {"before": follower, "after": leader, "either": follower or leader}.get(side)
         if target and standing == "negated":
             target.negated = True
         elif target:
             target.uncertain = True
-    for index in range(1, len(mentions)):
-        before, mention = mentions[index - 1], mentions[index]
-        if (before.negated or before.uncertain) and not (mention.negated or mention.uncertain):
-            gap = text[before.end : mention.start]
-            joined = _OR.fullmatch(gap) or (before.negated and _AND.fullmatch(gap))
-            if joined or (_COMMA.fullmatch(gap) and _list_ends_in_or(text, mentions, index)):
-                mention.negated, mention.uncertain = before.negated, before.uncertain
-
-
-def _list_ends_in_or(text: str, mentions: list[_Mention], index: int) -> bool:
-    for before, mention in zip(mentions[index:], mentions[index + 1 :], strict=False):
-        gap = text[before.end : mention.start]
-        if _OR.fullmatch(gap):
-            return True
-        if not _COMMA.fullmatch(gap):
-            return False
-    return False
+    # How each mention is joined to the next, and whether the list that it stands in ends in "or".
+    joints = ["" for _ in mentions]
+    ends_in_or = [False for _ in mentions]
+    for index in range(len(mentions) - 2, -1, -1):
+        gap = text[mentions[index].end : mentions[index + 1].start][:_REACH]
+        joints[index] = next((name for name, joint in _JOINTS.items() if joint.fullmatch(gap)), "")
+        ends_in_or[index] = joints[index] == "or" or (joints[index] == "comma" and ends_in_or[index + 1])
+    for index, (before, mention) in enumerate(pairwise(mentions)):
+        joined = ends_in_or[index] or (joints[index] == "and" and before.negated)
+        if joined and not (mention.negated or mention.uncertain):
+            mention.negated, mention.uncertain = before.negated, before.uncertain
 
 
 @dataclass(frozen=True)
@@ -360,11 +370,14 @@ class _Walls:
     pattern: re.Pattern[str]
     by_wall: tuple[str | None, ...]
     unlocated: str | None
+    also: dict[str, str]
 
     def codes(self, text: str) -> tuple[str, ...]:
         named = [self.by_wall[(match.lastindex or 1) - 1] for match in self.pattern.finditer(text)]
         if not named:
             named = [self.unlocated]
+        if self.also and re.search(self.also["match"], text):
+            named.append(self.also["code"])
         return tuple(dict.fromkeys(code for code in named if code))
 
 
@@ -399,9 +412,14 @@ def _lexicon() -> _Lexicon:
     walls = raw["walls"]
     one = "|".join(walls.values())
     wall_scanner = re.compile("|".join(f"({pattern})" for pattern in walls.values()))
-    list_of = rf"(?:{one})(?:(?:\s*[,/]\s*|\s+(?:and|und|or|oder|och)\s+|\s+)(?:{one}))*"
+    list_of = rf"(?:{one})(?:(?:\s*[,/]\s*|\s+(?:and|und|or|oder|och)\s+|\s+)(?:{one})){{0,3}}"
     for entry in sorted(raw["wall_findings"].values(), key=lambda entry: entry["unlocated"] is not None):
-        kind = _Walls(wall_scanner, tuple(entry["codes"][wall] for wall in walls), entry["unlocated"])
+        kind = _Walls(
+            wall_scanner,
+            tuple(entry["codes"][wall] for wall in walls),
+            entry["unlocated"],
+            entry.get("also", {}),
+        )
         nouns = "|".join(entry[key] for key in ("adjective", "noun") if key in entry)
         between = raw["between"]
         add(rf"(?:{list_of}){between}(?:{nouns})|(?:{nouns}) {between}(?:{list_of})(?: leads| wall)?", kind)
@@ -420,7 +438,7 @@ def _lexicon() -> _Lexicon:
         fold(text): (code,)
         for code, entry in _statements().items()
         for text in (entry["statement"], *entry["synonyms"])
-        if text not in _AMBIGUOUS
+        if text not in _NOT_LITERAL
     }
     literal |= {fold(text): (code,) for code, text in COARSE.items()}
     wordings = "|".join(map(re.escape, sorted(literal, key=len, reverse=True)))
