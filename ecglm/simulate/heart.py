@@ -25,8 +25,8 @@ Rows = list[tuple[float, ...]]
 # QRS, ms at a duration of about 90: septum, apex and front, lateral and back wall, base
 _NORMAL = [
     (20, 6.5, 6.0, 0, -0.10, 0.02, -0.30),
-    (36, 6.8, 6.8, 0, 1.10, 0.62, -0.10),
-    (48, 7.0, 7.5, 0, 0.42, 0.33, 0.95),
+    (36, 7.0, 7.0, 0, 1.10, 0.62, -0.10),
+    (47, 7.2, 7.5, 0, 0.42, 0.33, 0.95),
     (63, 7.0, 8.0, 0, -0.24, -0.12, 0.36),
 ]
 _LAFB = [
@@ -38,7 +38,7 @@ _LAFB = [
 _LPFB = [
     (19, 6.5, 6.5, 0, 0.18, -0.18, -0.22),
     (37, 7.0, 7.5, 0, 0.75, 0.60, -0.05),
-    (51, 8.0, 8.5, 0, 0.05, 0.85, 0.70),
+    (49, 8.0, 8.5, 0, 0.05, 0.85, 0.70),
     (69, 8.5, 9.0, 0, -0.38, 0.32, 0.35),
 ]
 # the septum is activated from the right, so nothing points to the right at first; the free wall is late: a
@@ -99,7 +99,7 @@ def draw_patient(rng: np.random.Generator, age: float | None, sex: str | None) -
 
 def _jitter(rows: Sequence[tuple[float, ...]], rng: np.random.Generator, amount: float = 1.0) -> Rows:
     table = np.array(rows, dtype=float)
-    table[:, 0] *= 1 + 0.05 * amount * rng.standard_normal(len(table))
+    table[:, 0] *= 1 + 0.03 * amount * rng.standard_normal(len(table))
     table[:, 1:3] *= np.exp(0.12 * amount * rng.standard_normal((len(table), 2)))
     length = np.linalg.norm(table[:, 4:], axis=1, keepdims=True)
     table[:, 4:] *= np.exp(0.16 * amount * rng.standard_normal((len(table), 1)))
@@ -266,7 +266,7 @@ def ventricular_rows(chosen: set[str], rng: np.random.Generator) -> Rows:
     rows = _jitter(_LAFB if "lafb" in chosen else _LPFB if "lpfb" in chosen else _NORMAL, rng)
     if chosen & {"lvh", "lvh_strain"}:
         rows[1] = (*rows[1][:4], rows[1][4] * 1.2, rows[1][5], rows[1][6] + 0.15)
-        rows[2] = (rows[2][0] + 3, *rows[2][1:4], rows[2][4] * 1.35, rows[2][5], rows[2][6] * 1.35)
+        rows[2] = (*rows[2][:4], rows[2][4] * 1.35, rows[2][5], rows[2][6] * 1.35)
     if "rbbb" in chosen:  # the right ventricle is activated last and unopposed: R' in V1, broad S in I and V6
         rows[2] = (*rows[2][:6], rows[2][6] * 0.4)
         rows[3] = (64, 9, 10, 0, *(0.3 * v for v in rows[3][4:]))

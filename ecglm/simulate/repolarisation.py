@@ -190,12 +190,12 @@ def _shape(
     t_wave = Wave(np.array(rows), np.array(vectors))
     t_wave = t_wave.shifted(qt_ms - t_wave.edges(T_EDGE)[2])
     top = t_wave.timing[0, 0]
-    start = qrs_ms - 6.0
+    start = qrs_ms - 3.0
     if sagging:
         st_rows = [((start + top) / 2, (top - start) / 3.2, (top - start) / 3.6, 0.0)]
     else:
         half = max((top - 0.6 * rise - start) / 2, 8.0)
-        st_rows = [(start + half, 9.0, rise, half * 0.9)]
+        st_rows = [(start + half, 13.0, rise, half * 0.85)]
     u_rows, u_vectors = np.zeros((0, 4)), np.zeros((0, 8))
     if rng.random() < 0.25:
         u_rows = np.array([[qt_ms + rng.uniform(45, 75), 28.0, 32.0, 0.0]])
