@@ -8,8 +8,10 @@ import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
 from ecglm import io
+from ecglm.assets import list_statements
 from ecglm.ecg import ECG
 from ecglm.evaluation import evaluate, load_benchmark, metrics
+from ecglm.evaluation.report import another_patient, coded, nearest_rows
 
 STATEMENTS = [  # code, description, diagnostic, form, rhythm, class, subclass
     ("NDT", "non-diagnostic T abnormalities", "1.0", "1.0", "", "STTC", "STTC"),
@@ -29,6 +31,7 @@ CODES = [
     ["NORM", "AFIB"],
     ["PVC", "SR"],
 ]
+WORDS = {row[0]: row[1] for row in STATEMENTS}
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +54,8 @@ def miniature(tmp_path_factory):
             path = f"records500/{k:05d}_hr"
             io.write(ECG(signal, 500), root / f"{path}.hea")
             scp = str(dict.fromkeys(codes, 100.0))
-            row = [k + 1, f"{k // 2}.0", 50, 1, "sinus rhythm", scp, (1, 2, 8)[k // 6 % 3], path, path]
+            report = ". ".join(WORDS[code] for code in codes)
+            row = [k + 1, f"{k // 2}.0", 50, 1, report, scp, (1, 2, 8)[k // 6 % 3], path, path]
             writer.writerow(row)
     return root
 
@@ -108,6 +112,18 @@ def test_f1_equals_scikit_learn():
         estimate = found[f"{name}_f1"]
         assert estimate.value == pytest.approx(f1_score(targets, predicted, average=name))
         assert estimate.low < estimate.value < estimate.high
+
+
+def test_f1_difference_is_paired():
+    generator = np.random.default_rng(7)
+    targets = generator.integers(0, 2, (60, 3))
+    better, worse = targets ^ (generator.random((60, 3)) < 0.1), targets ^ (generator.random((60, 3)) < 0.3)
+    weights = metrics.patient_weights([str(k) for k in range(60)], 200, 0)
+    difference = metrics.f1_difference(better, worse, targets, weights)
+    expected = f1_score(targets, better, average="macro") - f1_score(targets, worse, average="macro")
+    assert difference.value == pytest.approx(expected) and difference.low > 0
+    same = metrics.f1_difference(better, better, targets, weights)
+    assert (same.value, same.low, same.high) == (0, 0, 0)
 
 
 def test_platt_recovers_the_scale_and_calibration_error_falls():
@@ -217,3 +233,66 @@ def test_an_own_benchmark_file(tmp_path):
     path.write_text("protocol: classification\ndata: {name: ptbxl}\n")
     with pytest.raises(ValueError, match="lacks 'classes', 'prompts', 'group'"):
         load_benchmark(path)
+
+
+# --------------------------------------------------------------------------------------------- draft reports
+
+
+@pytest.fixture(scope="module")
+def writer(model_folder):
+    """A tiny model folder that writes texts."""
+    pytest.importorskip("ecglm.report")
+    return model_folder("ecg_llm")
+
+
+def test_drafts_are_judged_beside_two_baselines(miniature, writer):
+    overrides = {"data.root": str(miniature), "data.folds": [8], "min_positives": 3, "max_new_tokens": 4}
+    result = evaluate("report/ptbxl", writer, overrides)
+    assert result.classes == ["NORM", "PVC", "AFIB"]
+    assert result.left_out["SR"] == "excluded" and result.left_out["IMI"] == "2 positive"
+    assert result.settings["train_folds"] == [1, 2] and result.n == 12
+    # every record called normal: four of twelve are, F1 = 2 * 4 / (2 * 4 + 8) for NORM and 0 for the others
+    assert result.metrics["normal_macro_f1"].value == pytest.approx(0.5 / 3)
+    drafts, nearest = result.metrics["macro_f1"].value, result.metrics["nearest_macro_f1"].value
+    assert nearest > 0.7  # training recordings carry the same marks; the encoder is untrained
+    assert result.metrics["macro_f1_minus_nearest"].value == pytest.approx(drafts - nearest)
+    shuffled = evaluate("report/ptbxl", writer, overrides | {"mode": "shuffled"})
+    assert shuffled.mode == "shuffled"
+    assert shuffled.metrics["nearest_macro_f1"] == result.metrics["nearest_macro_f1"]
+    with pytest.raises(ValueError, match="lower min_positives"):
+        evaluate("report/ptbxl", writer, overrides | {"min_positives": 30})
+
+
+def test_another_patient_is_another():
+    patients = ["a", "a", "b", "c", "c", "c"]
+    order = another_patient(patients, seed=0)
+    assert all(patients[other] != own for own, other in zip(patients, order, strict=True))
+    assert order == another_patient(patients, seed=0)
+    with pytest.raises(ValueError, match="two patients"):
+        another_patient(["a", "a"], seed=0)
+
+
+def test_nearest_and_codes():
+    training = np.array([[1.0, 0], [0, 1], [-1, -1]])
+    assert nearest_rows(training * 3, training).tolist() == [0, 1, 2]
+    assert coded([{"SR"}, [], ["AFIB", "SR"]], ["SR", "AFIB"]).tolist() == [[1, 0], [0, 0], [1, 1]]
+
+
+# ------------------------------------------------------------------------------- every benchmark of the wing
+
+
+@pytest.mark.parametrize("name", list_statements("eval"))
+def test_every_benchmark_runs_in_miniature(name, miniature, two_towers, writer):
+    benchmark = load_benchmark(name)
+    overrides = {"bootstrap.resamples": 20}
+    if benchmark.data["name"] == "ptbxl":
+        overrides |= {"data.root": str(miniature), "data.folds": [1, 2]}
+    else:
+        overrides |= {"data.num_records": 24}
+    if name.startswith("report/"):
+        result = evaluate(name, writer, overrides | {"min_positives": 2, "max_new_tokens": 4})
+    else:
+        result = evaluate(name, two_towers, overrides)
+    assert result.benchmark == name and result.n > 5
+    assert all(0 <= estimate.value <= 1 or "minus" in key for key, estimate in result.metrics.items())
+    json.dumps(result.to_dict())

@@ -148,7 +148,7 @@ def f1_scores(
 
     Args:
         predicted: (recordings, codes), 0 or 1.
-        targets: (recordings, codes), 0 or 1; every code needs a positive.
+        targets: (recordings, codes), 0 or 1.
         weights: (resamples, recordings), of `patient_weights`.
         level: of the intervals.
 
@@ -156,22 +156,50 @@ def f1_scores(
         "macro_f1": mean of the codes' F1 = 2 TP / (2 TP + FP + FN), a code that a resample neither holds nor
         predicts left out of that resample's mean; "micro_f1": the same ratio of the sums over codes.
     """
-    predicted, targets = predicted.astype(np.float64), targets.astype(np.float64)
-    hits = predicted * targets
-    total = predicted + targets  # 2 TP + FP + FN
-    one = np.ones((1, len(targets)))
-
-    def ratios(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        twice, whole = 2 * rows @ hits, rows @ total  # (resamples, codes)
-        each = np.divide(twice, whole, out=np.zeros_like(whole), where=whole > 0)
-        macro = each.sum(1) / np.maximum((whole > 0).sum(1), 1)
-        micro = twice.sum(1) / np.maximum(whole.sum(1), 1e-12)
-        return macro, micro
-
-    values, samples = ratios(one), ratios(weights.astype(np.float64))
+    values = _f1(predicted, targets, np.ones((1, len(targets))))
+    samples = _f1(predicted, targets, weights)
     return {
-        name: Estimate(float(value[0]), *interval(sample, level))
-        for name, value, sample in zip(("macro_f1", "micro_f1"), values, samples, strict=True)
+        name: Estimate(float(values[name][0]), *interval(samples[name], level))
+        for name in ("macro_f1", "micro_f1")
+    }
+
+
+def f1_difference(
+    predicted: np.ndarray,
+    baseline: np.ndarray,
+    targets: np.ndarray,
+    weights: np.ndarray,
+    level: float = 0.95,
+) -> Estimate:
+    """Macro F1 of one prediction minus that of another, with the interval of the paired difference.
+
+    Args:
+        predicted: (recordings, codes), 0 or 1.
+        baseline: the same, of what it is compared with.
+        targets: (recordings, codes), 0 or 1.
+        weights: (resamples, recordings), of `patient_weights`.
+        level: of the interval.
+    """
+    one = np.ones((1, len(targets)))
+    value, samples = (
+        _f1(predicted, targets, rows)["macro_f1"] - _f1(baseline, targets, rows)["macro_f1"]
+        for rows in (one, weights)
+    )
+    return Estimate(float(value[0]), *interval(samples, level))
+
+
+def _f1(predicted: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Macro and micro F1, once per row of weights; NaN where nothing is held and nothing predicted."""
+    predicted, targets = predicted.astype(np.float64), targets.astype(np.float64)
+    weights = weights.astype(np.float64)
+    twice = 2 * weights @ (predicted * targets)  # (resamples, codes)
+    whole = weights @ (predicted + targets)  # 2 TP + FP + FN
+    nothing = np.full(len(weights), np.nan)
+    each = np.divide(twice, whole, out=np.zeros_like(whole), where=whole > 0)
+    counted = (whole > 0).sum(1)
+    return {
+        "macro_f1": np.divide(each.sum(1), counted, out=nothing.copy(), where=counted > 0),
+        "micro_f1": np.divide(twice.sum(1), whole.sum(1), out=nothing.copy(), where=counted > 0),
     }
 
 
