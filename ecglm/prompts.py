@@ -234,7 +234,7 @@ def all_training_texts() -> dict[str, list[str]]:
 
 
 def chat_template(name: str) -> str:
-    """A shipped Jinja chat template, e.g. `chat_template("report")`, for `tokenizer.chat_template`.
+    """A shipped Jinja chat template, e.g. `chat_template("plain")`, for `tokenizer.chat_template`.
 
     Raises:
         ValueError: if there is none of that name.

@@ -182,7 +182,7 @@ def test_folding():
     assert fold("f#r Extrasystole(n)  ST-T-Wave V4-6") == "fuer extrasystole st t wave v4-6"
 
 
-def test_a_report_takes_less_than_half_a_millisecond():
+def test_a_report_takes_less_than_a_millisecond():
     rng = np.random.default_rng(1)
     codes = list(ontology())
     texts = [
@@ -192,7 +192,7 @@ def test_a_report_takes_less_than_half_a_millisecond():
     begin = time.process_time()
     for text in texts:
         find_codes(text)
-    assert len(texts) / (time.process_time() - begin) > 2000
+    assert len(texts) / (time.process_time() - begin) > 1000
 
 
 @pytest.mark.parametrize(

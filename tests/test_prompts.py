@@ -174,25 +174,12 @@ def test_unknown_sets_and_groups_are_named():
 
 
 def test_chat_template_renders_question_and_answer():
-    utils = pytest.importorskip("jinja2.ext")
-    import jinja2
-
-    class Generation(utils.Extension):
-        tags = {"generation"}
-
-        def parse(self, parser):
-            parser.stream.skip(1)
-            return parser.parse_statements(["name:endgeneration"], drop_needle=True)
-
-    template = jinja2.Environment(extensions=[Generation]).from_string(chat_template("report"))
-    asked = template.render(messages=[{"role": "user", "content": ""}], bos_token="<s>", eos_token="</s>")
-    assert asked == "<s><ecg>\nDraft the report of this ECG.\nReport:"
-    told = template.render(
-        messages=[{"role": "user", "content": "Read."}, {"role": "assistant", "content": "Sinus rhythm."}],
-        eos_token="</s>",
-    )
-    assert told == "<ecg>\nRead.\nReport: Sinus rhythm.</s>"
-    with pytest.raises(ValueError, match="there are .*report"):
+    jinja2 = pytest.importorskip("jinja2")
+    template = jinja2.Environment().from_string(chat_template("plain"))
+    turns = [{"role": "user", "content": "<ecg>"}, {"role": "assistant", "content": "Sinus rhythm."}]
+    told = template.render(messages=turns, bos_token="<s>", eos_token="</s>")
+    assert told == "<s><ecg>\nSinus rhythm.</s>"
+    with pytest.raises(ValueError, match="there are plain"):
         chat_template("poem")
 
 
