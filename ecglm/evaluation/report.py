@@ -1,10 +1,10 @@
 """Draft reports: do the findings that a draft states agree with the recording's codes?
 
 A draft is read by the closed vocabulary of `ecglm.findings`, and its codes are compared with the SCP codes
-that the corpus gives the recording: F1 per code, its mean over codes (macro) and over statements (micro), with
-intervals by patient. Beside it stand two baselines that a report model must beat: every recording "normal
-ECG", and the report of the nearest training recording. `mode: shuffled` is a control: each draft is written
-for another patient's recording, so what remains of the figure was not read from the ECG.
+that the corpus gives the recording: F1 per code, its mean over codes (macro) and over statements (micro),
+with intervals by patient. Beside it stand two baselines that a report model must beat: every recording
+"normal ECG", and the report of the nearest training recording. `mode: shuffled` is a control: each draft is
+written for another patient's recording, so what remains of the figure was not read from the ECG.
 """
 
 from __future__ import annotations
