@@ -64,11 +64,11 @@ class PreparedRecordings(Dataset):
 class Augmentation:
     """A recipe's `augment:` section; everything is off by default.
 
-    The steps are taken in this order: shift, scale, wander, noise, lead_dropout, mixup. Amplitudes are in the
-    unit that the
-    feature extractor leaves: mV, or what its `normalization` makes of them.
+    The steps are taken in this order: crop, shift, scale, wander, noise, lead_dropout, mixup. Amplitudes are
+    in the unit that the feature extractor leaves: mV, or what its `normalization` makes of them.
 
     Args:
+        crop: share of each recording that is kept, from a random start; for models that read any length.
         shift: each recording is moved in time by up to this share of its length, either way; the gap is zero.
         scale: standard deviation of the logarithm of a gain per recording; a quarter of it acts per lead on
             top.
@@ -87,6 +87,7 @@ class Augmentation:
             texts.
     """
 
+    crop: float = 1.0
     shift: float = 0.0
     scale: float = 0.0
     wander: float = 0.0
@@ -110,7 +111,14 @@ class Augmentation:
 
     def signals(self, values: np.ndarray, sampling_rate: float, rng: np.random.Generator) -> np.ndarray:
         """Spoil a batch: (batch, num_leads, num_samples) in, a new array of the same shape out."""
-        values = values.copy()
+        if self.crop < 1:
+            length = round(self.crop * values.shape[-1])
+            starts = rng.integers(values.shape[-1] - length + 1, size=len(values))
+            values = np.stack(
+                [row[:, start : start + length] for row, start in zip(values, starts, strict=True)]
+            )
+        else:
+            values = values.copy()
         batch, num_leads, num_samples = values.shape
         if self.shift:
             for row, share in zip(values, rng.uniform(-self.shift, self.shift, batch), strict=True):
@@ -211,17 +219,23 @@ class StatementCollator(_Collator):
     def _wordings(
         self, rows: Sequence[dict[str, Any]], rng: np.random.Generator
     ) -> tuple[list[str], np.ndarray]:
-        """Fresh wordings of the SCP codes in the batch: a record's codes make all their wordings its own."""
-        codes = [
-            code for code in sorted({code for row in rows for code in row["codes"]})
-        ] * self.augment.texts_per_code
-        texts = training_texts(codes, rng, synonyms=self.augment.synonyms, templates=self.augment.templates)
-        return texts, _membership([set(row["codes"]) for row in rows], codes)
+        """Fresh wordings of the SCP codes in the batch: a record's codes make all their wordings its own.
+
+        A corpus without codes gives its texts as they are.
+        """
+        present = sorted({code for row in rows for code in row["codes"]})
+        plain = sorted({text for row in rows if not row["codes"] for text in row["texts"]})
+        codes = present * self.augment.texts_per_code
+        wordings = training_texts(
+            codes, rng, synonyms=self.augment.synonyms, templates=self.augment.templates
+        )
+        meant = [set(row["codes"] or row["texts"]) for row in rows]
+        return wordings + plain, _membership(meant, codes + plain)
 
     def _spans(
         self, rows: Sequence[dict[str, Any]], rng: np.random.Generator
     ) -> tuple[list[str], np.ndarray]:
-        """Runs of words from the reports. One that a report of another language lacks is unknown, not false."""
+        """Runs of words from the reports; what a report of another language lacks is unknown, not false."""
         clauses = [[words(text) for text in row["texts"]] for row in rows]
         reports = [f" {' | '.join(' '.join(clause) for clause in report)} " for report in clauses]
         languages = [detect_language(report) for report in reports]
@@ -254,7 +268,7 @@ class ChatCollator(_Collator):
     """A conversation about a recording; the loss is taken on what the assistant says."""
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """A batch in the format "chat": placeholders for the recording, labels -100 where nothing is learnt."""
+        """A batch in the format "chat": labels are -100 where nothing is learnt."""
         rng = self.rng()
         encoded = [encode_chat(self.processor, self._messages(row, rng)) for row in rows]
         width = max(len(ids) for ids, _ in encoded)

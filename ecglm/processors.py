@@ -253,14 +253,16 @@ class ECGProcessor(ProcessorMixin):
         return BatchFeature(batch)
 
     def chat(self, messages: list[dict[str, str]], add_generation_prompt: bool = False) -> str:
-        """One conversation as the language model's text; each `<ecg>` becomes `num_ecg_tokens` placeholders."""
+        """A conversation as the language model's text; each `<ecg>` becomes `num_ecg_tokens` of it."""
         text = self.tokenizer.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=add_generation_prompt
         )
         return text.replace(self.ecg_token, self.ecg_token * (self.num_ecg_tokens or 1))
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
+def train_tokenizer(
+    texts: Iterable[str], vocab_size: int, lowercase: bool = False
+) -> PreTrainedTokenizerFast:
     """A sentencepiece (unigram) tokenizer trained on texts, as transformers saves and loads it offline.
 
     transformers reads a sentencepiece `.model` only where protobuf is installed, so the pieces and their
@@ -272,6 +274,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
         texts: the training texts; the same texts give the same tokenizer.
         vocab_size: upper bound on the number of pieces, the specials and 256 bytes included; a small corpus
             yields fewer.
+        lowercase: the tokenizer puts every text into lower case.
 
     Raises:
         ValueError: if there is no text, or fewer than 300 pieces are asked for.
@@ -282,7 +285,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
     from tokenizers.models import Unigram
 
-    texts = [text for text in texts if text.strip()]
+    texts = [text.lower() if lowercase else text for text in texts if text.strip()]
     if not texts:
         raise ValueError("no text to train a tokenizer on: every text is empty; choose another data.text")
     if vocab_size < 300:  # 256 bytes, 4 specials, and a few letters
@@ -306,7 +309,12 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     scored = [(pieces.id_to_piece(i), pieces.get_score(i)) for i in range(pieces.get_piece_size())]
     backend = Tokenizer(Unigram(scored, unk_id=0, byte_fallback=True))
     backend.normalizer = normalizers.Sequence(
-        [normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
+        [
+            normalizers.NFKC(),
+            *([normalizers.Lowercase()] if lowercase else []),
+            normalizers.Replace(Regex(r"\s+"), " "),
+            normalizers.Strip(),
+        ]
     )
     backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always", split=True)
     backend.decoder = decoders.Sequence(
@@ -331,8 +339,8 @@ def load_tokenizer(
     """The tokenizer that a recipe names.
 
     Args:
-        source: a hub name, a folder or "sentence-encoder"; or `{train: sentencepiece, vocab_size: N}` to
-            train one.
+        source: a hub name, a folder or "sentence-encoder"; or `{train: sentencepiece, vocab_size: N}` to train
+            one, with `lowercase: true` as one pleases.
         texts: gives the training texts, where one is trained.
 
     Raises:
@@ -340,9 +348,9 @@ def load_tokenizer(
     """
     if isinstance(source, str):
         return AutoTokenizer.from_pretrained(resolve_text_model(source))
-    refuse_unknown("processor.tokenizer", source, ("train", "vocab_size"))
+    refuse_unknown("processor.tokenizer", source, ("train", "vocab_size", "lowercase"))
     if source.get("train") != "sentencepiece" or "vocab_size" not in source:
         raise ValueError(
             f"processor.tokenizer must be a name or {{train: sentencepiece, vocab_size: N}}, got {source}"
         )
-    return train_tokenizer(texts(), source["vocab_size"])
+    return train_tokenizer(texts(), source["vocab_size"], source.get("lowercase", False))

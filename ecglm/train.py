@@ -33,6 +33,7 @@ from ecglm.assets import apply_overrides, find_statement, read_statement, refuse
 from ecglm.collators import COLLATORS, Augmentation, PreparedRecordings
 from ecglm.models import SYSTEMS
 from ecglm.processors import ECGProcessor, load_tokenizer
+from ecglm.prompts import all_training_texts
 from ecglm.text import join_sentences
 
 STATUSES = ("reproduced", "approximate", "unverified")
@@ -165,7 +166,7 @@ def build(recipe: Recipe) -> Job:
         others = {key: value for key, value in recipe.processor.items() if key not in names}
         if "tokenizer" not in others:
             raise ValueError("recipe section 'processor' lacks 'tokenizer'")
-        others["tokenizer"] = load_tokenizer(others["tokenizer"], lambda: _texts(rows))
+        others["tokenizer"] = load_tokenizer(others["tokenizer"], lambda: _texts(rows, recipe.augment))
         processor = system.processor(system.feature_extractor(**extractor), **others)
         model = model_class.build(system.config(**recipe.model))
     else:
@@ -336,6 +337,9 @@ def _load_trained(recipe: Recipe, model_class: type) -> tuple[ECGProcessor, tran
     return AutoProcessor.from_pretrained(folder), model_class.from_pretrained(folder, config=config)
 
 
-def _texts(rows: Any) -> list[str]:
-    """Texts to train a tokenizer on: each row's by itself and joined, as collators may present them."""
-    return [text for texts in rows["texts"] for text in (*texts, join_sentences(texts))]
+def _texts(rows: Any, augment: dict[str, Any]) -> list[str]:
+    """Texts to train a tokenizer on: the rows', alone and joined, and all wordings that may replace them."""
+    texts = [text for texts in rows["texts"] for text in (*texts, join_sentences(texts))]
+    if augment.get("texts_per_code"):
+        texts += [text for wordings in all_training_texts().values() for text in wordings]
+    return texts

@@ -40,7 +40,8 @@ def test_without_augmentation_nothing_changes(processor):
 
 
 @pytest.mark.parametrize(
-    "setting", [{"shift": 0.2}, {"scale": 0.3}, {"wander": 0.2}, {"noise": 0.1}, {"lead_dropout": 0.9}]
+    "setting",
+    [{"crop": 0.5}, {"shift": 0.2}, {"scale": 0.3}, {"wander": 0.2}, {"noise": 0.1}, {"lead_dropout": 0.9}],
 )
 def test_each_augmentation_changes_the_signal_reproducibly_and_leaves_the_row(processor, setting):
     rows = [row(["a"], seed=seed) for seed in range(4)]
@@ -78,6 +79,19 @@ def test_wordings_belong_to_every_record_with_the_code(processor):
     batch = StatementCollator(processor, Augmentation(texts_per_code=2))(rows)
     assert batch["targets"].shape == (2, 6)  # 3 codes, 2 wordings each
     assert batch["targets"].sum(1).tolist() == [4, 4]
+
+
+def test_a_corpus_without_codes_keeps_its_texts(processor):
+    rows = [row(["sinus rhythm"]), row(["sinus rhythm", "normal ecg"])]
+    batch = StatementCollator(processor, Augmentation(texts_per_code=2))(rows)
+    assert batch["targets"].tolist() == [[0, 1], [1, 1]]
+
+
+def test_a_crop_is_a_window_of_the_recording():
+    values = np.arange(100, dtype=np.float32).reshape(1, 1, 100)
+    cropped = Augmentation(crop=0.5).signals(values, 100, np.random.default_rng(0))
+    assert cropped.shape == (1, 1, 50)
+    assert (np.diff(cropped[0, 0]) == 1).all()
 
 
 def test_mixup_mixes_signals_and_targets_alike(processor):
