@@ -123,17 +123,20 @@ def place_axis(wave: Wave, axis: float, chest_share: float = 0.3, fixed: Wave | 
     The chest leads see the turn through their small Y components only, so they get a share of it in
     amplitude.
     """
-    fixed = Wave(np.zeros((0, 4)), np.zeros((0, 8))) if fixed is None else fixed
+    own = frontal(wave.area())
+    rest = np.zeros(2) if fixed is None else frontal(fixed.area())
     total = 0.0
-    whole = wave + fixed
     for _ in range(12):
-        missing = (axis - axis_of(whole.area()) + 180) % 360 - 180
+        x, y = turn(own, total) + rest
+        missing = (axis - np.rad2deg(np.arctan2(y, x)) + 180) % 360 - 180
         if abs(missing) < 0.3:
             break
         total += missing
-        whole = Wave(wave.timing, with_frontal(wave.vectors, turn(frontal(wave.vectors), total))) + fixed
-    missing = (axis - axis_of(whole.area()) + 180) % 360 - 180
-    whole = Wave(whole.timing, with_frontal(whole.vectors, turn(frontal(whole.vectors), missing)))
+    whole = Wave(wave.timing, with_frontal(wave.vectors, turn(frontal(wave.vectors), total)))
+    if fixed is not None:
+        whole = whole + fixed
+        missing = (axis - axis_of(whole.area()) + 180) % 360 - 180  # what `fixed` would not let through
+        whole = Wave(whole.timing, with_frontal(whole.vectors, turn(frontal(whole.vectors), missing)))
     swing = np.deg2rad(np.clip(total * chest_share, -40, 40))
     vectors = whole.vectors.copy()
     vectors[:, 6:] *= np.cos(swing)  # a heart that turns away from the left is seen smaller in V5 and V6
@@ -300,10 +303,10 @@ def conducted(
         wave = place_axis(Wave(wave.timing[:-1], wave.vectors[:-1]), drawn_axis) + late
         drawn_axis = axis_of(wave.area())
     if "lbbb" in chosen:  # whatever the torso: away from V1, towards V6
-        late = wave.vectors[1:3]
-        late[:, 2] = np.minimum(late[:, 2], -rng.uniform(0.7, 1.2, 2) * size)
-        late[:, 6] = np.maximum(late[:, 6], rng.uniform(0.0, 0.5, 2) * size)
-        late[:, 7] = np.maximum(late[:, 7], rng.uniform(0.4, 0.9, 2) * size)
+        plateau = wave.vectors[1:3]
+        plateau[:, 2] = np.minimum(plateau[:, 2], -rng.uniform(0.7, 1.2, 2) * size)
+        plateau[:, 6] = np.maximum(plateau[:, 6], rng.uniform(0.0, 0.5, 2) * size)
+        plateau[:, 7] = np.maximum(plateau[:, 7], rng.uniform(0.4, 0.9, 2) * size)
     wave = _infarct(wave, chosen, rng)
     scar = _limb_q(chosen, rng)
     if scar is not None:  # the septal lobe would write an r before the scar's Q

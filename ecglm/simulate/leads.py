@@ -45,7 +45,9 @@ def frontal(eight: np.ndarray) -> np.ndarray:
     aVF sees √3/2 of what lead I would see, so it is scaled up: the plane of Einthoven's triangle.
     """
     one, two = eight[..., 0], eight[..., 1]
-    return np.stack([one, (2 * two - one) / _SQRT3], axis=-1)
+    out = np.empty((*one.shape, 2))
+    out[..., 0], out[..., 1] = one, (2 * two - one) / _SQRT3
+    return out
 
 
 def with_frontal(eight: np.ndarray, plane: np.ndarray) -> np.ndarray:
@@ -60,7 +62,7 @@ def turn(plane: np.ndarray, degrees: float) -> np.ndarray:
     """Turn frontal-plane vectors; positive is clockwise on the hexaxial figure, from lead I towards aVF."""
     a = np.deg2rad(degrees)
     c, s = np.cos(a), np.sin(a)
-    return np.stack([c * plane[..., 0] - s * plane[..., 1], s * plane[..., 0] + c * plane[..., 1]], axis=-1)
+    return plane @ np.array([[c, s], [-s, c]])
 
 
 def axis_of(area: np.ndarray) -> float:

@@ -57,16 +57,23 @@ def _fast_length(n: int) -> int:
 
 @lru_cache(maxsize=8)
 def _shapes(n: int, rate: float) -> tuple[np.ndarray, np.ndarray]:
-    """Power of wander and of muscle noise over the one-sided spectrum of n samples, each of sum 1."""
+    """Power of wander and of muscle noise over the spectrum of n samples; its sum up to 250 Hz is 1."""
     f = np.fft.rfftfreq(n, 1 / rate)
-    safe = np.maximum(f, f[1])
-    wander = 1 / (1 + (safe / 0.25) ** 4)  # respiration and skin: falls steeply above 0.3 Hz
-    wander += 0.02 / (1 + (safe / 1.5) ** 3)
-    wander[f < 0.05] = 0  # the recorder's high-pass (0.05 Hz, AHA 2007)
-    # surface EMG is broad, 20 to 150 Hz, above the electrode's own 1/f; the recorder cuts at 150 Hz
-    emg = (f**2 / (f**2 + 15.0**2) + 0.6 / (1 + safe / 4)) / (1 + (f / 150.0) ** 6)
-    emg[f < 0.3] = 0
-    return (wander / wander.sum()).astype(np.float32), (emg / emg.sum()).astype(np.float32)
+    # a slow recorder sees less of the band, not the same power in less of it
+    whole = np.arange(1, int(250 / f[1]) + 1) * f[1]
+    return tuple((kind(f) / kind(whole).sum()).astype(np.float32) for kind in (_wander, _emg))
+
+
+def _wander(f: np.ndarray) -> np.ndarray:
+    """Respiration and skin: falls steeply above 0.3 Hz; the recorder cuts below 0.05 Hz (AHA 2007)."""
+    power = 1 / (1 + (f / 0.25) ** 4) + 0.02 / (1 + (f / 1.5) ** 3)
+    return np.where(f < 0.05, 0.0, power)
+
+
+def _emg(f: np.ndarray) -> np.ndarray:
+    """Surface EMG is broad, 20 to 150 Hz, above the electrode's own 1/f; the recorder cuts at 150 Hz."""
+    power = (f**2 / (f**2 + 15.0**2) + 0.6 / (1 + f / 4)) / (1 + (f / 150.0) ** 6)
+    return np.where(f < 0.3, 0.0, power)
 
 
 def electrode_noise(

@@ -53,7 +53,7 @@ def simulate(
         condition: one name of `CONDITIONS` or several that go together.
         seed: of the patient, the rhythm, the noise and the report's wording.
         sampling_rate: Hz, 100 or more.
-        duration: s, 1 or more.
+        duration: s, 1 to 3600.
         age: years, drawn where None.
         sex: "male" or "female", drawn where None.
         heart_rate: ventricular rate, 1/min; within what the rhythm allows.
@@ -173,7 +173,7 @@ def _check(chosen, sampling_rate, duration, age, sex, heart_rate, axis, pr, qrs,
         qrs_low, qrs_high = 105.0, 180.0
     limits = [
         ("sampling_rate", sampling_rate, 100, 10_000, "Hz", ""),
-        ("duration", duration, 1, 86_400, "s", ""),
+        ("duration", duration, 1, 3600, "s", ""),
         ("age", age, 16, 110, "years", " (adults)"),
         ("heart_rate", heart_rate, low, high, "1/min", f" with {rhythm_name}"),
         ("axis", axis, -180, 180, "degrees", ""),
