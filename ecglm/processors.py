@@ -339,8 +339,8 @@ def load_tokenizer(
     """The tokenizer that a recipe names.
 
     Args:
-        source: a hub name, a folder or "sentence-encoder"; or `{train: sentencepiece, vocab_size: N}` to train
-            one, with `lowercase: true` as one pleases.
+        source: a hub name, a folder or "sentence-encoder"; or `{train: sentencepiece, vocab_size: N}` to
+            train one, with `lowercase: true` as one pleases.
         texts: gives the training texts, where one is trained.
 
     Raises:
