@@ -8,7 +8,16 @@ from __future__ import annotations
 
 import numpy as np
 
-INDEPENDENT = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
+INDEPENDENT_ROWS = [
+    0,
+    1,
+    6,
+    7,
+    8,
+    9,
+    10,
+    11,
+]  # I, II, V1 to V6 among the twelve: the others follow from I and II
 CHEST = slice(2, 8)
 
 DOWER = np.array(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ecglm.simulate.leads import twelve_leads
+from ecglm.simulate.leads import INDEPENDENT_ROWS, twelve_leads
 
 T_EDGE = 0.06  # the slow end of T is read earlier, near where the steepest tangent meets the baseline
 EDGE = 0.03  # a wave begins and ends where its largest lead crosses this part of its peak: 30 µV of 1 mV
@@ -53,11 +53,11 @@ class Wave:
     def edges(self, edge: float = EDGE) -> tuple[float, float, float]:
         """Onset, peak (of the largest spatial magnitude) and offset in ms, by the `EDGE` rule."""
         centre, rise, fall, flat = self.timing.T
-        ms = np.arange(
-            np.floor((centre - flat - 4 * rise).min()), np.ceil((centre + flat + 4 * fall).max()) + 1
-        )
-        signal = self.at(ms)
-        size = np.abs(twelve_leads(signal)).max(0)
+        start, stop = (centre - flat - 4 * rise).min(), (centre + flat + 4 * fall).max()
+        ms = np.arange(np.floor(start), np.ceil(stop) + 1, 1.0 if stop - start < 300 else 2.0)
+        twelve = twelve_leads(self.vectors.T).T.astype(np.float32)
+        signal = twelve.T @ lobes(self.timing, ms)
+        size = np.abs(signal).max(0)
         level = edge * size.max()
         above = np.flatnonzero(size >= level)
         first, last = above[0], above[-1]
@@ -67,7 +67,7 @@ class Wave:
                 return float(ms[j])
             return float(ms[i] + (level - size[i]) / (size[j] - size[i]) * (ms[j] - ms[i]))
 
-        peak = float(ms[int((signal**2).sum(0).argmax())])
+        peak = float(ms[int((signal[INDEPENDENT_ROWS] ** 2).sum(0).argmax())])
         return cross(first - 1, first), peak, cross(last + 1, last)
 
 
