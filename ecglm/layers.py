@@ -146,3 +146,59 @@ def masked_mean(tokens: torch.Tensor, attention_mask: torch.Tensor | None = None
         return tokens.mean(dim=1)
     mask = attention_mask.unsqueeze(-1).to(tokens.dtype)
     return (tokens * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+
+
+class SqueezeExcitation(nn.Module):
+    """Weighs each channel by a gate computed from the mean of all channels.
+
+    Source: Hu et al. 2017, arXiv:1709.01507, in one dimension.
+    """
+
+    def __init__(self, channels: int, reduction: int = 8) -> None:
+        super().__init__()
+        self.squeeze = nn.Linear(channels, max(channels // reduction, 1))
+        self.excite = nn.Linear(max(channels // reduction, 1), channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(batch, channels, samples) → the same shape."""
+        gate = torch.sigmoid(self.excite(F.relu(self.squeeze(x.mean(dim=-1)))))
+        return x * gate.unsqueeze(-1)
+
+
+class SqueezeExcitationBlock(nn.Module):
+    """Residual block of two wide convolutions, dropout between them and a squeeze-excitation gate at the end.
+
+    The shortcut averages over the stride instead of skipping samples, so that no sample is lost.
+
+    Args:
+        in_channels: channels of the input.
+        channels: channels of the output.
+        kernel_size: of both convolutions; odd.
+        stride: of the first convolution.
+        dropout: probability, between the convolutions.
+
+    Source: Hu et al. 2017, arXiv:1709.01507, on the block of He et al. 2015, arXiv:1512.03385; the averaging
+    shortcut is ResNet-D of He et al. 2018, arXiv:1812.01187.
+    """
+
+    def __init__(
+        self, in_channels: int, channels: int, kernel_size: int = 7, stride: int = 1, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.stride = stride
+        padding = kernel_size // 2
+        self.conv1 = nn.Conv1d(in_channels, channels, kernel_size, stride, padding, bias=False)
+        self.bn1 = nn.BatchNorm1d(channels)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = nn.Conv1d(channels, channels, kernel_size, 1, padding, bias=False)
+        self.bn2 = nn.BatchNorm1d(channels)
+        self.gate = SqueezeExcitation(channels)
+        self.shortcut = _shortcut(in_channels, channels, stride=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(batch, in_channels, samples) → (batch, channels, ⌈samples / stride⌉)."""
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = self.gate(self.bn2(self.conv2(self.dropout(y))))
+        if self.stride > 1:
+            x = F.avg_pool1d(x, self.stride, self.stride, ceil_mode=True)
+        return F.relu(y + self.shortcut(x))
