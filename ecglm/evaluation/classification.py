@@ -40,7 +40,7 @@ class Probe:
         seed: of the split.
     """
 
-    strengths: list[float] = field(default_factory=lambda: [1e-4, 1e-3, 1e-2, 1e-1, 1.0])
+    strengths: list[float] = field(default_factory=lambda: [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0])
     splits: int = 5
     max_iter: int = 1000
     seed: int = 0

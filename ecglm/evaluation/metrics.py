@@ -72,8 +72,10 @@ def weighted_auroc(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray)
     areas = []
     for rows in np.array_split(weights, max(1, -(-weights.size // _CHUNK))):
         drawn = rows[:, order].astype(np.float64)
-        positives = np.add.reduceat(drawn * positive, starts, axis=1)  # (resamples, distinct scores)
-        negatives = np.add.reduceat(drawn * ~positive, starts, axis=1)
+        positives, negatives = drawn * positive, drawn * ~positive
+        if len(starts) < len(scores):  # the slow step, only where scores are equal
+            positives = np.add.reduceat(positives, starts, axis=1)  # (resamples, distinct scores)
+            negatives = np.add.reduceat(negatives, starts, axis=1)
         below = np.cumsum(negatives, axis=1) - negatives / 2
         pairs = positives.sum(1) * negatives.sum(1)
         wins = (positives * below).sum(1)
