@@ -72,7 +72,7 @@ def render(
     ecg: ECG,
     layout: str = "3x4+1",
     *,
-    dpi: int = 150,
+    dpi: float = 150,
     speed: float = 25.0,
     gain: float = 10.0,
     start: float = 0.0,
