@@ -26,9 +26,7 @@ def new_processor() -> ECGProcessor:
 
 
 def new_config(**changes) -> ECGLLMConfig:
-    tiny = SYSTEMS["ecg_llm"].tiny
-    ecg_config = tiny["ecg_config"] | {"num_samples": 400}
-    return ECGLLMConfig(**(tiny | {"ecg_config": ecg_config} | changes))
+    return ECGLLMConfig(**(SYSTEMS["ecg_llm"].tiny | changes))
 
 
 def new_model(seed: int = 0, **changes) -> tuple[ECGLLMForConditionalGeneration, ECGProcessor]:
@@ -208,6 +206,7 @@ def test_lora_adapter_reloads_and_merges(tmp_path):
 def test_build_takes_encoder_and_language_model_from_folders(tmp_path):
     donor = AutoModel.from_config(new_config().ecg_config)
     donor.save_pretrained(tmp_path / "encoder")
+    new_processor().save_pretrained(tmp_path / "encoder")
     text_config = LlamaConfig(
         hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=2, vocab_size=100
     )
@@ -226,6 +225,10 @@ def test_build_takes_encoder_and_language_model_from_folders(tmp_path):
     assert torch.equal(model.language_model.lm_head.weight, language.lm_head.weight)
     assert model.pretrained_parts == ("ecg_model.", "language_model.")
 
+    processor = new_processor()
+    processor.feature_extractor.low = 0.5
+    with pytest.raises(ValueError, match="prepared in another way; .* low: None"):
+        model.adopt_processor(processor)
     processor = new_processor()
     model.adopt_processor(processor)
     grown = model.language_model.get_input_embeddings().weight
@@ -255,7 +258,7 @@ def test_frozen_encoder_keeps_its_running_means():
 @pytest.mark.parametrize("pooling", ["adaptive", "queries"])
 def test_pooling_gives_the_asked_number_of_tokens(pooling):
     projector = ECGProjector(new_config(pooling=pooling, num_ecg_tokens=6))
-    assert projector(torch.randn(2, 25, 32)).shape == (2, 6, 32)
+    assert projector(torch.randn(2, 25, 16)).shape == (2, 6, 32)
 
 
 def test_refused_settings():
@@ -266,4 +269,4 @@ def test_refused_settings():
     with pytest.raises(ValueError, match="model_type"):
         new_config(ecg_config={"model_type": "resnet_from_nowhere"})
     with pytest.raises(ValueError, match="25 positions"):
-        ECGProjector(new_config(pooling="none"))(torch.randn(1, 25, 32))
+        ECGProjector(new_config(pooling="none"))(torch.randn(1, 25, 16))

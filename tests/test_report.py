@@ -146,3 +146,16 @@ def test_findings_texts_carry_the_codes():
     rows = datasets.load("simulated", num_records=12, text="findings")
     for row in rows:
         assert find_codes(join_sentences(row["texts"])) == set(row["codes"])
+
+
+def test_rare_codes_are_repeated():
+    rows = datasets.load("simulated", num_records=40, text="findings")
+    many = datasets.load("simulated", num_records=40, text="findings", repeat_rare=0.5)
+    counts = {code: sum(code in codes for codes in rows["codes"]) for code in ("NORM", "SR")}
+    more = {code: sum(code in codes for codes in many["codes"]) for code in counts}
+    assert len(many) > 2 * len(rows)
+    assert set(many["record_id"]) == set(rows["record_id"])
+    assert more["NORM"] / counts["NORM"] < 2 < len(many) / len(rows)
+    assert datasets.load("simulated", num_records=40, repeat_rare=0.5)["record_id"] == many["record_id"]
+    with pytest.raises(ValueError, match="repeat_rare"):
+        datasets.repeated(rows, 0)

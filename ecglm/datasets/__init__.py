@@ -24,6 +24,9 @@ for `load("prepared", out)`: one sequential copy of a corpus instead of hundreds
 
 from __future__ import annotations
 
+import math
+import random
+from collections import Counter
 from importlib import import_module
 from inspect import signature
 from os import PathLike
@@ -38,10 +41,17 @@ if TYPE_CHECKING:
 
 CORPORA = ("ptbxl", "mimic_iv_ecg", "simulated", "prepared")
 
-__all__ = ["CORPORA", "SPLITS", "load", "prepare", "read_row"]
+__all__ = ["CORPORA", "SPLITS", "load", "prepare", "read_row", "repeated"]
 
 
-def load(name: str, root: str | PathLike | None = None, split: str = "train", **options: Any) -> Dataset:
+def load(
+    name: str,
+    root: str | PathLike | None = None,
+    split: str = "train",
+    *,
+    repeat_rare: float | None = None,
+    **options: Any,
+) -> Dataset:
     """Load one split of a corpus.
 
     Args:
@@ -49,6 +59,7 @@ def load(name: str, root: str | PathLike | None = None, split: str = "train", **
         root: the corpus's folder in its publisher's layout (of "prepared": what `prepare` wrote); none for
             "simulated".
         split: "train", "validation" or "test".
+        repeat_rare: repeat the recordings of rare codes; see `repeated`. For training only.
         **options: those of the corpus's `load` function, e.g. `folds=[8]`, `text="statements"`,
             `labels="form"` of `ptbxl`.
 
@@ -70,10 +81,36 @@ def load(name: str, root: str | PathLike | None = None, split: str = "train", **
     if name == "simulated":
         if root is not None:
             raise ValueError(f"corpus 'simulated' has no folder, got root={str(root)!r}; leave root out")
-        return corpus.load(split, **options)
-    if root is None:
+        rows = corpus.load(split, **options)
+    elif root is None:
         raise ValueError(f"corpus {name!r} needs its folder: pass root (on the command line data.root=DIR)")
-    return corpus.load(root, split, **options)
+    else:
+        rows = corpus.load(root, split, **options)
+    return rows if repeat_rare is None else repeated(rows, repeat_rare)
+
+
+def repeated(rows: Dataset, share: float) -> Dataset:
+    """The rows, those with rare codes several times: repeat-factor sampling.
+
+    A code in the share f of the recordings is wanted sqrt(share / f) times as often, at least once; a
+    recording is repeated as its rarest code wants, fractions by chance with a fixed seed. Source: Gupta
+    et al. 2019, arXiv:1908.03195.
+
+    Args:
+        rows: with the column `codes`.
+        share: codes in fewer recordings than this share (0 to 1) are repeated.
+
+    Raises:
+        ValueError: if `share` is no share.
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"repeat_rare must be above 0 and at most 1, got {share}")
+    codes = [set(each) for each in rows["codes"]]
+    counts = Counter(code for each in codes for code in each)
+    factors = [max([1.0, *(math.sqrt(share * len(codes) / counts[code]) for code in each)]) for each in codes]
+    chance = random.Random(0)
+    times = [int(factor) + (chance.random() < factor % 1) for factor in factors]
+    return rows.select([index for index, count in enumerate(times) for _ in range(count)])
 
 
 def prepare(name: str, root: str | PathLike | None, out: str | PathLike, **options: Any) -> Path:

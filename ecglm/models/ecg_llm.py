@@ -21,6 +21,7 @@ from torch import nn
 from transformers import (
     CONFIG_MAPPING,
     AutoConfig,
+    AutoFeatureExtractor,
     AutoModel,
     AutoModelForCausalLM,
     GenerationMixin,
@@ -31,7 +32,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOu
 
 from ecglm.models._base import ECGPreTrainedModel
 from ecglm.models._registry import register
-from ecglm.processors import ECGProcessor
+from ecglm.processors import ECGFeatureExtractor, ECGProcessor
 from ecglm.prompts import chat_template
 
 _POOLINGS = ("adaptive", "queries", "none")
@@ -79,7 +80,7 @@ class ECGLLMConfig(PreTrainedConfig):
             raise ValueError(f"pooling must be one of {', '.join(_POOLINGS)}; got {self.pooling!r}")
         if self.num_ecg_tokens < 1:
             raise ValueError(f"num_ecg_tokens must be at least 1, got {self.num_ecg_tokens}")
-        self.ecg_config = _sub_config(self.ecg_config, "ecglm_merl")
+        self.ecg_config = _sub_config(self.ecg_config, "ecglm_merl_small")
         self.text_config = _sub_config(self.text_config, "llama")
         super().__post_init__(**kwargs)
 
@@ -137,6 +138,8 @@ class ECGLLMForConditionalGeneration(ECGPreTrainedModel, GenerationMixin):
     main_input_name = "input_ids"
     batch_format = "chat"
     accepts_loss_kwargs = True
+    donor_extractor: ECGFeatureExtractor | None = None
+    """What prepared recordings for the encoder that `build` took over; ours must prepare them alike."""
     _supports_sdpa = True
     _supports_flash_attn = True
 
@@ -189,6 +192,8 @@ class ECGLLMForConditionalGeneration(ECGPreTrainedModel, GenerationMixin):
         if "text_model" in loaded:
             model.language_model.load_state_dict(loaded["text_model"].state_dict())
             model.generation_config = loaded["text_model"].generation_config
+        if config.ecg_model is not None:
+            model.donor_extractor = AutoFeatureExtractor.from_pretrained(config.ecg_model)
         targets = {"ecg_model": "ecg_model.", "text_model": "language_model."}
         model.pretrained_parts = tuple(targets[source] for source in loaded)
         return model
@@ -196,9 +201,21 @@ class ECGLLMForConditionalGeneration(ECGPreTrainedModel, GenerationMixin):
     def adopt_processor(self, processor: ECGProcessor) -> None:
         """Make model and processor agree on placeholder, special tokens and size of the vocabulary.
 
-        The tokenizer gets `<ecg>`, a pad token and a chat template where it has none; a language model
-        drawn afresh takes the tokenizer's vocabulary size, a pretrained one only grows.
+        The tokenizer gets `<ecg>`, a pad token and a chat template where it has none; a language model drawn
+        afresh takes the tokenizer's vocabulary size, a pretrained one only grows.
+
+        Raises:
+            ValueError: if the processor prepares recordings in another way than the encoder's own did.
         """
+        if self.donor_extractor is not None:
+            wanted, ours = self.donor_extractor, processor.feature_extractor
+            names = [name for name in wanted.argument_names() if getattr(wanted, name) != getattr(ours, name)]
+            if names:
+                settings = ", ".join(f"{name}: {getattr(wanted, name)}" for name in names)
+                raise ValueError(
+                    f"the encoder in {self.config.ecg_model} reads recordings prepared in another way; "
+                    f"set in the recipe's section 'processor' {settings}"
+                )
         tokenizer = processor.tokenizer
         if processor.ecg_token not in tokenizer.get_vocab():
             tokenizer.add_special_tokens({"additional_special_tokens": [processor.ecg_token]})
@@ -322,19 +339,12 @@ register(
     ECGLLMConfig,
     tiny=dict(
         ecg_config=dict(
-            model_type="ecglm_merl",
-            hidden_size=32,
-            depths=[1, 1, 1, 1],
-            projection_hidden_size=16,
-            projection_size=16,
-            text_config=dict(
-                model_type="bert",
-                hidden_size=16,
-                num_hidden_layers=1,
-                num_attention_heads=2,
-                intermediate_size=32,
-                vocab_size=30,
-            ),
+            model_type="ecglm_merl_small",
+            hidden_sizes=[8, 16],
+            depths=[1, 1],
+            projection_hidden_size=8,
+            projection_size=8,
+            text_config=dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1),
         ),
         text_config=dict(
             model_type="llama",
@@ -351,6 +361,7 @@ register(
         ecg_model=None,
         text_model=None,
     ),
+    tiny_processor=dict(sampling_rate=100),
     AutoModel=ECGLLMForConditionalGeneration,
     AutoModelForImageTextToText=ECGLLMForConditionalGeneration,
 )
