@@ -143,7 +143,7 @@ def convert(
         raise ValueError(f"{str(out)!r} is there already; name a new folder with -o")
 
     if recipe is None:
-        recipe = next(name for name in list_statements("training") if name.startswith(f"{system}/"))
+        recipe = next(name for name in list_statements("training") if load_recipe(name).system == system)
     stated = load_recipe(recipe, overrides)
     original = read_checkpoint(file)
     architecture = entry.models[stated.architecture]
