@@ -270,3 +270,18 @@ def test_refused_settings():
         new_config(ecg_config={"model_type": "resnet_from_nowhere"})
     with pytest.raises(ValueError, match="25 positions"):
         ECGProjector(new_config(pooling="none"))(torch.randn(1, 25, 16))
+
+
+def test_lora_recipe_leaves_a_merged_model_and_its_adapter(tmp_path):
+    from peft import PeftModel
+
+    from ecglm.pipelines import load_model
+    from ecglm.train import run
+
+    lora = "lora={r: 4, target_modules: [q_proj, v_proj], modules_to_save: [projector]}"
+    folder = run("ecg_llm/simulated", [lora, "trainer.learning_rate=0.05"], tmp_path / "model", tiny=True)
+    merged, _ = load_model(folder, "generate")
+    base = type(merged).build(merged.config)
+    assert not torch.equal(base.projector.out.weight, merged.projector.out.weight)
+    restored = PeftModel.from_pretrained(base, folder / "adapter").merge_and_unload()
+    assert torch.equal(restored.projector.out.weight, merged.projector.out.weight)
