@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -68,6 +69,34 @@ def test_the_added_system_trains_from_the_command_line(checkout):
     assert (out / "model.safetensors").is_file() and (out / "processor_config.json").is_file()
 
 
+def test_the_readme_examples_run(model_folder, tmp_path, monkeypatch):
+    """Word for word, with a simulated record and tiny models; what needs a corpus is left to other tests."""
+    from typer.testing import CliRunner
+
+    from ecglm import simulate, write
+    from ecglm.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    write(simulate("lbbb", seed=1), "RECORD")
+    examples = (ROOT / "README.md").read_text(encoding="utf-8").split("\n**")[2:]
+    assert [text[:2] for text in examples] == ["1.", "2.", "3.", "4.", "5."]
+    names: dict = {}
+    for example in examples:
+        Path("DIR").unlink(missing_ok=True)
+        Path("DIR").symlink_to(model_folder("ecg_llm" if "draft" in example else "merl_small"))
+        for language, code in re.findall(r"^```(\w+)\n(.*?)^```$", example, re.MULTILINE | re.DOTALL):
+            if "/data/" in code:
+                continue
+            if language == "python":
+                exec(compile(code, "README.md", "exec"), names)
+                continue
+            for words in ecglm_lines(f"```\n{code}```\n"):
+                done = CliRunner().invoke(app, words)
+                assert done.exit_code == 0, (words, done.output, done.exception)
+    for file in ("page.png", "draft.html", "embeddings.npz"):
+        assert Path(file).stat().st_size > 100
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(page):
     text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
@@ -103,4 +132,4 @@ def ecglm_lines(text: str) -> list[list[str]]:
     code = "\n".join(re.findall(r"^```\w*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)).replace("\\\n", " ")
     prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
     lines = [*code.splitlines(), *re.findall(r"`([^`\n]+)`", prose)]
-    return [re.split(r"  |#", line)[0].split()[1:] for line in lines if line.startswith("ecglm ")]
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("ecglm ")]
