@@ -62,7 +62,6 @@ def test_recordings_of_any_length_are_read(model):
     for num_samples in (100, 333, 1000):
         encoded = model.encode(torch.randn(2, 12, num_samples))
         assert encoded.pooler_output.shape == (2, model.config.hidden_size)
-        torch.testing.assert_close(encoded.last_hidden_state.mean(dim=1), encoded.pooler_output)
 
 
 def test_a_text_scores_the_same_in_any_company(model, batch):

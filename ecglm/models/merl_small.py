@@ -118,10 +118,13 @@ class MERLSmallEncoder(nn.Module):
                 )
                 width = channels
         self.blocks = nn.Sequential(*blocks)
+        self.pooler = nn.Linear(2 * width, width)
 
-    def forward(self, input_values: torch.Tensor) -> torch.Tensor:
-        """(batch, num_leads, num_samples) → (batch, hidden_size, positions)."""
-        return self.blocks(F.relu(self.bn1(self.conv1(input_values))))
+    def forward(self, input_values: torch.Tensor) -> BaseModelOutputWithPooling:
+        """(batch, num_leads, num_samples) → as `MERLSmallModel.encode`."""
+        x = self.blocks(F.relu(self.bn1(self.conv1(input_values))))  # (batch, hidden_size, positions)
+        pooled = self.pooler(torch.cat([x.mean(dim=-1), x.amax(dim=-1)], dim=-1))
+        return BaseModelOutputWithPooling(last_hidden_state=x.transpose(1, 2), pooler_output=pooled)
 
 
 class MERLSmallModel(ECGTextModel):
@@ -210,7 +213,8 @@ class MERLSmallModel(ECGTextModel):
 
         Returns:
             `last_hidden_state` (batch, positions, hidden_size), a position for 64 samples at the default
-            depth; `pooler_output` (batch, hidden_size), their mean.
+            depth; `pooler_output` (batch, hidden_size), a linear map of their mean and maximum: a premature
+            beat is one position among many.
 
         Raises:
             ValueError: if the number of leads is another.
@@ -220,8 +224,7 @@ class MERLSmallModel(ECGTextModel):
                 f"input_values must be (batch, {self.config.num_leads} leads, samples), got "
                 f"{tuple(input_values.shape)}; prepare recordings with the processor saved beside the model"
             )
-        x = self.ecg_encoder(input_values).transpose(1, 2)  # (batch, positions, hidden_size)
-        return BaseModelOutputWithPooling(last_hidden_state=x, pooler_output=x.mean(dim=1))
+        return self.ecg_encoder(input_values)
 
     def get_ecg_features(self, input_values: torch.Tensor) -> torch.Tensor:
         """L2-normalised ECG embeddings: (batch, projection_size)."""
