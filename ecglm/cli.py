@@ -82,19 +82,20 @@ def list_shipped(
 
 
 @app.command(name="cp")
-def copy_recipe(
-    recipe: Annotated[str, typer.Argument(help="Shipped recipe, e.g. merl/pretrain.")],
-    file: Annotated[Path | None, typer.Argument(help="Where to; by default STAGE.yaml here.")] = None,
+def copy_statement(
+    name: Annotated[str, typer.Argument(help="Shipped recipe or benchmark, e.g. merl/pretrain.")],
+    file: Annotated[Path | None, typer.Argument(help="Where to; by default its own name, here.")] = None,
 ) -> None:
-    """Copy a shipped recipe to a file of your own, to edit it."""
-    from ecglm.assets import find_statement
+    """Copy a shipped recipe or benchmark to a file of your own, to edit it."""
+    from ecglm.assets import find_statement, list_statements
 
-    source = find_statement("training", recipe)
+    benchmark = name in list_statements("eval")
+    source = find_statement("eval" if benchmark else "training", name)
     target = file or Path(source.name)
     if target.exists():
         raise ValueError(f"{target} exists already; name another file")
     target.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
-    typer.echo(f"{target}\nTrain it with: ecglm train {target}")
+    typer.echo(f"{target}\nUse it with: ecglm {'eval' if benchmark else 'train'} {target}")
 
 
 @app.command()
@@ -261,6 +262,7 @@ def convert(
 def main() -> None:
     """Run the command line; bad input ends in one line and exit 2."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers' "Loading weights"
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         app()

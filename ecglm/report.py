@@ -17,6 +17,7 @@ import torch
 from ecglm.ecg import ECG
 from ecglm.findings import Finding, contradictions, parse_findings
 from ecglm.image import render
+from ecglm.models._inference import generate_reports
 from ecglm.processors import ECGProcessor
 
 NOTICE = (
@@ -114,19 +115,14 @@ def draft_reports(
         )
     was_training = model.training
     model.eval()
-    request = processor.chat([{"role": "user", "content": processor.instruction}], add_generation_prompt=True)
     texts: list[str] = []
     for start in range(0, len(ecgs), BATCH_SIZE):
-        batch = ecgs[start : start + BATCH_SIZE]
-        inputs = processor(ecg=batch, text=[request] * len(batch), add_special_tokens=False)
-        inputs = inputs.to(model.device)
-        written = model.generate(
-            **inputs, max_new_tokens=max_new_tokens, num_beams=num_beams, do_sample=False
+        values = processor(ecg=ecgs[start : start + BATCH_SIZE])["input_values"]
+        written = generate_reports(
+            model, processor, values, max_new_tokens=max_new_tokens, num_beams=num_beams
         )
-        written = written[:, inputs["input_ids"].shape[1] :]
-        texts += [
-            text.strip() for text in processor.tokenizer.batch_decode(written, skip_special_tokens=True)
-        ]
+        decoded = processor.tokenizer.batch_decode(written, skip_special_tokens=True)
+        texts += [text.strip() for text in decoded]
     model.train(was_training)
     return texts
 

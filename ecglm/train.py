@@ -141,7 +141,7 @@ def smoke(recipe: Recipe) -> Recipe:
         model=recipe.model | system.tiny,
         processor=recipe.processor
         | system.tiny_processor
-        | {"tokenizer": {"train": "sentencepiece", "vocab_size": 320}},
+        | {"tokenizer": {"train": "sentencepiece", "vocab_size": 512}},
         data=data,
         augment=recipe.augment,
         freeze=recipe.freeze,

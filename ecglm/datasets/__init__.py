@@ -3,20 +3,20 @@ recording of a row.
 
 The columns, the same for every corpus:
 
-| column | type | what |
-|---|---|---|
-| `record_id`, `patient_id` | str | the publisher's numbers, as text; patients of one corpus are told apart
-by `patient_id` | | `path` | str | the recording's file; "" where the signal is in the row |
-| `signal` | bytes | int16, little-endian, **microvolts**, leads x samples, -32768 = unknown; b"" where
-`path` is given | | `sampling_rate` | float | Hz |
-| `leads` | list of str | the rows of `signal`; empty where `path` is given, since the file names its own
-leads | | `age` | float or None | years |
-| `sex` | str or None | "male" or "female" |
-| `report` | str | the report as the corpus has it |
-| `texts` | list of str | the training texts, chosen by `text=`: of one record, in order, none empty |
-| `codes` | list of str | SCP-ECG codes as PTB-XL spells them; empty where the corpus has none |
-| `labels` | list of str | class names, chosen by `labels=` |
-| `fold` | int | the official fold; 0 where there is none |
+    record_id, patient_id   str            the publisher's numbers, as text
+    path                    str            the recording's file; "" where the signal is in the row
+    signal                  bytes          int16, little-endian, microvolts, leads x samples, -32768 =
+                                           unknown; b"" where path is given
+    sampling_rate           float          Hz
+    leads                   list of str    the rows of signal; empty where path is given, since the file
+                                           names its own leads
+    age                     float or None  years
+    sex                     str or None    "male" or "female"
+    report                  str            the report as the corpus has it
+    texts                   list of str    the training texts, chosen by text=; none is empty
+    codes                   list of str    SCP-ECG codes as PTB-XL spells them; empty where there are none
+    labels                  list of str    class names, chosen by labels=
+    fold                    int            the official fold; 0 where there is none
 
 One file per corpus; its `load` function names its options. `prepare` packs any of them into Parquet shards,
 for `load("prepared", out)`: one sequential copy of a corpus instead of hundreds of thousands of small files.
