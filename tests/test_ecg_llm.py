@@ -10,6 +10,7 @@ from transformers import (
     AutoProcessor,
     LlamaConfig,
 )
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from ecglm.collators import encode_chat
 from ecglm.ecg import ECG
@@ -246,6 +247,14 @@ def test_build_says_what_is_missing(tmp_path):
         ECGLLMForConditionalGeneration.build(new_config(ecg_model=str(tmp_path)))
 
 
+def test_build_refuses_a_folder_that_lacks_weights(tmp_path):
+    donor = AutoModel.from_config(new_config().ecg_config)
+    state = {name: value for name, value in donor.state_dict().items() if "conv1" not in name}
+    donor.save_pretrained(tmp_path, state_dict=state)
+    with pytest.raises(ValueError, match=r"lacks \d+ weights, such as ecg_encoder"):
+        ECGLLMForConditionalGeneration.build(new_config(ecg_model=str(tmp_path)))
+
+
 def test_frozen_encoder_keeps_its_running_means():
     model, _ = new_model()
     model.train()
@@ -255,21 +264,33 @@ def test_frozen_encoder_keeps_its_running_means():
     assert not model.ecg_model.training and model.projector.training
 
 
+@pytest.mark.parametrize("pooled_token", [False, True])
 @pytest.mark.parametrize("pooling", ["adaptive", "queries"])
-def test_pooling_gives_the_asked_number_of_tokens(pooling):
-    projector = ECGProjector(new_config(pooling=pooling, num_ecg_tokens=6))
-    assert projector(torch.randn(2, 25, 16)).shape == (2, 6, 32)
+def test_projector_gives_the_asked_number_of_tokens(pooling, pooled_token):
+    projector = ECGProjector(new_config(pooling=pooling, num_ecg_tokens=6, pooled_token=pooled_token)).eval()
+    encoded = encoded_of(positions=25)
+    tokens = projector(encoded)
+    assert tokens.shape == (2, 6, 32)
+    encoded.pooler_output = torch.randn(2, 16)
+    moved = (projector(encoded) - tokens).abs().amax((0, 2)) > 1e-4
+    assert moved.tolist() == [pooled_token] + [False] * 5
+
+
+def encoded_of(positions: int) -> BaseModelOutputWithPooling:
+    return BaseModelOutputWithPooling(
+        last_hidden_state=torch.randn(2, positions, 16), pooler_output=torch.randn(2, 16)
+    )
 
 
 def test_refused_settings():
     with pytest.raises(ValueError, match="pooling must be one of"):
         new_config(pooling="mean")
-    with pytest.raises(ValueError, match="num_ecg_tokens"):
-        new_config(num_ecg_tokens=0)
+    with pytest.raises(ValueError, match="num_ecg_tokens must be at least 2"):
+        new_config(num_ecg_tokens=1)
     with pytest.raises(ValueError, match="model_type"):
         new_config(ecg_config={"model_type": "resnet_from_nowhere"})
     with pytest.raises(ValueError, match="25 positions"):
-        ECGProjector(new_config(pooling="none"))(torch.randn(1, 25, 16))
+        ECGProjector(new_config(pooling="none"))(encoded_of(positions=25))
 
 
 def test_lora_recipe_leaves_a_merged_model_and_its_adapter(tmp_path):

@@ -54,6 +54,8 @@ class ECGLLMConfig(PreTrainedConfig):
         pooling: how the encoder's positions become `num_ecg_tokens`: "adaptive" averages neighbours,
             "queries" lets learned queries attend to all positions, "none" takes them as they are (there
             must be exactly as many).
+        pooled_token: the first of the tokens is the encoder's pooled feature, which its pretraining has
+            shaped; the positions share the others.
         projector_hidden_size: width inside the projector; None: that of the language model.
         projector_dropout: probability, on the encoder's features.
         ecg_token_id: id of `<ecg>`; set by `adopt_processor`.
@@ -71,6 +73,7 @@ class ECGLLMConfig(PreTrainedConfig):
     text_model: str | None = None
     num_ecg_tokens: int = 16
     pooling: str = "adaptive"
+    pooled_token: bool = False
     projector_hidden_size: int | None = None
     projector_dropout: float = 0.0
     ecg_token_id: int | None = None
@@ -78,8 +81,9 @@ class ECGLLMConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         if self.pooling not in _POOLINGS:
             raise ValueError(f"pooling must be one of {', '.join(_POOLINGS)}; got {self.pooling!r}")
-        if self.num_ecg_tokens < 1:
-            raise ValueError(f"num_ecg_tokens must be at least 1, got {self.num_ecg_tokens}")
+        if self.num_ecg_tokens < 1 + self.pooled_token:
+            least = "2 with pooled_token" if self.pooled_token else "1"
+            raise ValueError(f"num_ecg_tokens must be at least {least}, got {self.num_ecg_tokens}")
         self.ecg_config = _sub_config(self.ecg_config, "ecglm_merl_small")
         self.text_config = _sub_config(self.text_config, "llama")
         super().__post_init__(**kwargs)
@@ -101,33 +105,38 @@ class ECGProjector(nn.Module):
     def __init__(self, config: ECGLLMConfig) -> None:
         super().__init__()
         width, text_width = config.ecg_config.hidden_size, config.text_config.hidden_size
-        self.num_ecg_tokens = config.num_ecg_tokens
+        self.num_positions = config.num_ecg_tokens - config.pooled_token
         self.pooling = config.pooling
+        self.pooled_token = config.pooled_token
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(config.projector_dropout)
         if config.pooling == "queries":
-            self.queries = nn.Parameter(torch.empty(config.num_ecg_tokens, width))
+            self.queries = nn.Parameter(torch.empty(self.num_positions, width))
             self.attention = nn.MultiheadAttention(width, _NUM_QUERY_HEADS, batch_first=True)
+        if config.pooled_token:
+            self.pooled_norm = nn.LayerNorm(width)
         self.hidden = nn.Linear(width, config.projector_hidden_size or text_width)
         self.out = nn.Linear(config.projector_hidden_size or text_width, text_width)
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(batch, positions, width) → (batch, num_ecg_tokens, text width).
+    def forward(self, encoded: BaseModelOutputWithPooling) -> torch.Tensor:
+        """What an encoder's `encode` returns → (batch, num_ecg_tokens, text width).
 
         Raises:
             ValueError: if pooling is "none" and the encoder gives another number of positions.
         """
-        x = self.dropout(self.norm(features))
+        x = self.norm(encoded.last_hidden_state)  # (batch, positions, width)
         if self.pooling == "adaptive":
-            x = F.adaptive_avg_pool1d(x.transpose(1, 2), self.num_ecg_tokens).transpose(1, 2)
+            x = F.adaptive_avg_pool1d(x.transpose(1, 2), self.num_positions).transpose(1, 2)
         elif self.pooling == "queries":
             x, _ = self.attention(self.queries.expand(len(x), -1, -1), x, x, need_weights=False)
-        elif x.shape[1] != self.num_ecg_tokens:
+        elif x.shape[1] != self.num_positions:
             raise ValueError(
-                f"the encoder gives {x.shape[1]} positions and num_ecg_tokens is {self.num_ecg_tokens}; "
+                f"the encoder gives {x.shape[1]} positions and num_ecg_tokens leaves {self.num_positions}; "
                 "make them equal or choose pooling 'adaptive' or 'queries'"
             )
-        return self.out(F.gelu(self.hidden(x)))
+        if self.pooled_token:
+            x = torch.cat([self.pooled_norm(encoded.pooler_output).unsqueeze(1), x], dim=1)
+        return self.out(F.gelu(self.hidden(self.dropout(x))))
 
 
 class ECGLLMForConditionalGeneration(ECGPreTrainedModel, GenerationMixin):
@@ -174,26 +183,26 @@ class ECGLLMForConditionalGeneration(ECGPreTrainedModel, GenerationMixin):
             if name is None:
                 continue
             try:
-                loaded[source] = auto_class.from_pretrained(name, dtype=torch.float32)
+                loaded[source], info = auto_class.from_pretrained(
+                    name, dtype=torch.float32, output_loading_info=True
+                )
             except OSError as error:  # transformers' word for "neither on this machine nor on the hub"
                 raise ValueError(
                     f"{source} {name!r} is neither a model folder nor can it be fetched from the hub; set "
                     f"model.{source} to a folder that `ecglm train` wrote, or leave it out for fresh weights"
                 ) from error
+            if info["missing_keys"]:
+                missing = sorted(info["missing_keys"])
+                raise ValueError(f"{source} {name!r} lacks {len(missing)} weights, such as {missing[0]}")
             setattr(config, sub_config, loaded[source].config)
         model = cls(config)
         if "ecg_model" in loaded:
-            # Parts of the donor that `encode` does not need are left behind, and nothing else may be missing.
-            missing = model.ecg_model.load_state_dict(
-                loaded["ecg_model"].state_dict(), strict=False
-            ).missing_keys
-            if missing:
-                raise ValueError(f"{config.ecg_model!r} holds no encoder: it lacks {', '.join(missing[:3])}")
+            # Parts of the donor that `encode` does not need are left behind.
+            model.ecg_model.load_state_dict(loaded["ecg_model"].state_dict(), strict=False)
+            model.donor_extractor = AutoFeatureExtractor.from_pretrained(config.ecg_model)
         if "text_model" in loaded:
             model.language_model.load_state_dict(loaded["text_model"].state_dict())
             model.generation_config = loaded["text_model"].generation_config
-        if config.ecg_model is not None:
-            model.donor_extractor = AutoFeatureExtractor.from_pretrained(config.ecg_model)
         targets = {"ecg_model": "ecg_model.", "text_model": "language_model."}
         model.pretrained_parts = tuple(targets[source] for source in loaded)
         return model
@@ -279,7 +288,7 @@ class ECGLLMForConditionalGeneration(ECGPreTrainedModel, GenerationMixin):
 
     def get_ecg_tokens(self, input_values: torch.Tensor) -> torch.Tensor:
         """What stands in for the placeholders: (batch, num_ecg_tokens, text width)."""
-        return self.projector(self.encode(input_values).last_hidden_state)
+        return self.projector(self.encode(input_values))
 
     def forward(
         self,
@@ -358,6 +367,7 @@ register(
         ),
         num_ecg_tokens=4,
         pooling="queries",
+        pooled_token=True,
         ecg_model=None,
         text_model=None,
     ),
