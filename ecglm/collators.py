@@ -238,7 +238,7 @@ class StatementCollator(_Collator):
         """Runs of words from the reports; what a report of another language lacks is unknown, not false."""
         clauses = [[words(text) for text in row["texts"]] for row in rows]
         reports = [f" {' | '.join(' '.join(clause) for clause in report)} " for report in clauses]
-        languages = [detect_language(report) for report in reports]
+        languages = [detect_language(report) for report in clauses]
         found: dict[str, str | None] = {}
         for report, language in zip(clauses, languages, strict=True):
             report = [clause for clause in report if clause]

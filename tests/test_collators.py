@@ -122,6 +122,12 @@ def test_spans_of_a_foreign_language_are_unknown(processor):
     assert set(targets[2].tolist()) == {UNKNOWN}, "nothing is known of a record without a report"
 
 
+def test_spans_of_ones_own_language_are_false(processor):
+    rows = [row(["sinusrhythmus lagetyp normal"]), row(["vorhofflimmern linkstyp"])]
+    collate = StatementCollator(processor, Augmentation(spans={"per_record": 6, "whole": 0.0}))
+    assert set(collate(rows)["targets"].unique().tolist()) == {0.0, 1.0}
+
+
 def test_chat_learns_the_answer_and_nothing_else(processor):
     batch = ChatCollator(processor)([row(["Sinus rhythm", "Normal ECG"]), row(["Normal"])])
     placeholder = processor.tokenizer.convert_tokens_to_ids("<ecg>")
