@@ -18,6 +18,7 @@ import logging
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -26,7 +27,14 @@ from typing import Any
 import torch
 import transformers
 import yaml
-from transformers import AutoProcessor, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import (
+    AutoProcessor,
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
 
 from ecglm import datasets
 from ecglm.assets import apply_overrides, find_statement, read_statement, refuse_unknown
@@ -223,6 +231,7 @@ def run(
     if resume and not any(checkpoints.glob("checkpoint-*")):
         raise ValueError(f"nothing to resume: there is no checkpoint in {checkpoints}")
     defaults = {"report_to": "none", "save_strategy": "no", "logging_steps": 20}
+    defaults["dataloader_pin_memory"] = torch.cuda.is_available()
     # Rows must reach the collator whole: Trainer would drop what `forward` does not name.
     forced = {"output_dir": str(checkpoints), "remove_unused_columns": False}
     arguments = ECGTrainingArguments(**(defaults | recipe.trainer | forced))
@@ -237,6 +246,9 @@ def run(
         processing_class=job.processor,
         callbacks=callbacks,
     )
+    if not arguments.disable_tqdm:
+        trainer.remove_callback(ProgressCallback)
+        trainer.add_callback(ProgressOnStderr)
     _log.info(
         "%s: %d recordings, %.1f M parameters",
         name,
@@ -294,6 +306,16 @@ class ECGTrainer(Trainer):
             logs |= {name: torch.stack(values).mean().item() for name, values in self._parts.items()}
             self._parts.clear()
         super().log(logs, *args, **kwargs)
+
+
+class ProgressOnStderr(ProgressCallback):
+    """transformers' progress bar, with the logged figures on stderr too: stdout is for results."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """One line for each log of a step; the summary of the run is not repeated."""
+        if state.is_world_process_zero and self.training_bar is not None and "loss" in (logs or {}):
+            figures = "  ".join(f"{name} {value:.4g}" for name, value in logs.items())
+            self.training_bar.write(f"step {state.global_step}  {figures}", file=sys.stderr)
 
 
 class EMACallback(TrainerCallback):

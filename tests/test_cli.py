@@ -1,0 +1,134 @@
+"""The command line as a person meets it: one line and exit 2 for bad input, JSON alone on stdout."""
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+from typing import NamedTuple
+
+import pytest
+
+from ecglm import cli, simulate
+from ecglm.io import write
+from ecglm.train import run as train
+
+
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def ecglm(*arguments, cwd=None) -> Done:
+    """Run the command in this process: starting another costs seconds of imports each time."""
+    out, err = io.StringIO(), io.StringIO()
+    argv, folder = sys.argv, os.getcwd()
+    sys.argv = ["ecglm", *map(str, arguments)]
+    os.chdir(cwd or folder)
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            cli.main()
+        code = 0
+    except SystemExit as stop:
+        code = stop.code or 0
+    finally:
+        sys.argv = argv
+        os.chdir(folder)
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("records")
+    write(simulate("afib", seed=1), folder / "one")
+    return folder / "one"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return train("merl/pretrain_small", out=tmp_path_factory.mktemp("models") / "small", tiny=True)
+
+
+def test_help_loads_no_torch():
+    code = (
+        "import sys; sys.argv = ['ecglm', '--help']\n"
+        "import ecglm.cli\n"
+        "try: ecglm.cli.main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'transformers', 'scipy'} & set(sys.modules)))"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.splitlines()[-1] == "[]"
+    assert "classify" in output
+
+
+def test_ls_is_json_and_knows_what_is_shipped():
+    listing = json.loads(ecglm("ls", "--json").stdout)
+    assert listing["recipes"]["merl/pretrain"]["system"] == "merl"
+    assert "merl/pretrain" in listing["systems"]["merl"]["recipes"]
+    assert "classification/ptbxl_super" in listing["benchmarks"]
+
+
+def test_cp_copies_once(tmp_path):
+    assert ecglm("cp", "merl/pretrain", cwd=tmp_path).returncode == 0
+    again = ecglm("cp", "merl/pretrain", cwd=tmp_path)
+    assert again.returncode == 2
+    assert again.stderr == "ecglm: pretrain.yaml exists already; name another file\n"
+
+
+def test_classify_prints_one_document(record, model):
+    done = ecglm(
+        "classify", record, "--model", model, "--prompt", "atrial fibrillation", "-p", "normal", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["record"] == str(record)
+    assert {score["prompt"] for score in document["scores"]} == {"atrial fibrillation", "normal"}
+    assert all(0 <= score["score"] <= 1 for score in document["scores"])
+    assert document["kind"] == "probability"
+
+
+def test_bad_input_is_one_line_and_exit_2(record, model, tmp_path):
+    (tmp_path / "cut.hea").write_bytes(record.with_suffix(".hea").read_bytes().replace(b"one", b"cut"))
+    (tmp_path / "cut.dat").write_bytes(record.with_suffix(".dat").read_bytes()[:999])
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(64))
+    (tmp_path / "gpt").mkdir()
+    (tmp_path / "gpt" / "config.json").write_text('{"model_type": "gpt2"}')
+    prompt = ("--prompt", "normal")
+    cases = [
+        (("classify", tmp_path / "none", "-m", model, *prompt), "none"),
+        (("classify", tmp_path / "cut", "-m", model, *prompt), "cut"),
+        (("classify", tmp_path / "picture.png", "-m", model, *prompt), "picture.png"),
+        (("classify", record, "-m", tmp_path, *prompt), "config.json"),
+        (("classify", record, "-m", tmp_path / "gpt", *prompt), "gpt2"),
+        (("classify", record, "-m", model), "--prompt"),
+        (("report", record, "-m", model), "writes no text"),
+        (("train", "merl/pretrain_small"), "data.root"),
+        (("train", "merl/pretrain_small", "data.root=/nowhere"), "/nowhere"),
+        (("eval", "classification/ptbxl_super", "-m", model), "data.root"),
+    ]
+    for arguments, named in cases:
+        done = ecglm(*arguments, cwd=tmp_path)
+        assert done.returncode == 2, (arguments, done.stderr)
+        assert named in done.stderr, (arguments, done.stderr)
+        assert done.stderr.startswith("ecglm: "), done.stderr
+        assert done.stderr.count("\n") == 1, done.stderr
+        assert done.stdout == ""
+    assert not (tmp_path / "runs").exists()
+
+
+def test_flagged_leads_go_to_stderr_and_json(model, tmp_path):
+    ecg = simulate("normal", seed=2)
+    signal = ecg.signal.copy()
+    signal[2, :500] = float("nan")
+    write(type(ecg)(signal, ecg.sampling_rate, ecg.leads), tmp_path / "gap")
+    done = ecglm("classify", tmp_path / "gap", "-m", model, "--prompt", "normal", "--json")
+    assert "lead III: 10.0% of the samples are missing" in done.stderr
+    assert any("lead III" in warning for warning in json.loads(done.stdout)["warnings"])
+
+
+def test_render_writes_a_page(record, tmp_path):
+    assert ecglm("render", record, "-o", tmp_path / "page.png").returncode == 0
+    assert (tmp_path / "page.png").read_bytes()[:4] == b"\x89PNG"
