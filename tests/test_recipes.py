@@ -1,10 +1,15 @@
 """Every shipped recipe: parsed strictly, stated fully, and run for two steps at toy size."""
 
+import json
+
 import pytest
 import yaml
 from transformers import AutoModel, AutoProcessor
 
 from ecglm.assets import asset, list_statements
+from ecglm.io import write
+from ecglm.models import SYSTEMS
+from ecglm.simulate import simulate_corpus
 from ecglm.train import default_out, load_recipe, run
 
 RECIPES = list_statements("training")
@@ -76,3 +81,37 @@ def test_the_saved_recipe_is_the_one_that_ran(tmp_path):
     stated = yaml.safe_load((out / "recipe.yaml").read_text(encoding="utf-8"))
     assert stated["trainer"]["seed"] == 7
     assert stated["data"]["name"] == "simulated"
+
+
+@pytest.fixture(scope="module")
+def mimic(tmp_path_factory):
+    """Twelve studies of twelve patients in MIMIC-IV-ECG's layout."""
+    root = tmp_path_factory.mktemp("mimic")
+    studies = [(10_000_000 + number, number, f"files/s{number}/{number}") for number in range(12)]
+    for (_, _, path), ecg in zip(studies, simulate_corpus(len(studies), seed=5), strict=True):
+        (root / path).parent.mkdir(parents=True)
+        write(ecg, root / path)
+    rows = "".join(f"{subject},{study},{path}\n" for subject, study, path in studies)
+    (root / "record_list.csv").write_text("subject_id,study_id,path\n" + rows)
+    header = ",".join(["subject_id", "study_id", *(f"report_{index}" for index in range(18))])
+    said = [f"{subject},{study},Sinus rhythm,Normal ECG" + "," * 16 for subject, study, _ in studies]
+    (root / "machine_measurements.csv").write_text("\n".join([header, *said]) + "\n")
+    return root
+
+
+@pytest.mark.parametrize("name", ["merl/pretrain", "merl/pretrain_small", "merl/pretrain_small_reports"])
+def test_pretraining_runs_on_mimic_iv_ecg(name, mimic, tmp_path):
+    """By `data.name=mimic_iv_ecg`, as the head comments say; the model is tiny, the way there is real."""
+    system = SYSTEMS[load_recipe(name).system]
+    overrides = [
+        "data.name=mimic_iv_ecg",
+        f"data.root={mimic}",
+        "processor.tokenizer={train: sentencepiece, vocab_size: 512}",
+        *(f"model.{key}={json.dumps(value)}" for key, value in system.tiny.items()),
+        *(f"processor.{key}={json.dumps(value)}" for key, value in system.tiny_processor.items()),
+        "trainer.max_steps=1",
+        "trainer.per_device_train_batch_size=4",
+        "trainer.use_cpu=true",
+    ]
+    out = run(name, overrides, out=tmp_path / "model")
+    assert "mimic_iv_ecg" in (out / "recipe.yaml").read_text(encoding="utf-8")
