@@ -154,6 +154,8 @@ class MERLSmallModel(ECGTextModel):
         self.logit_scale = nn.Parameter(torch.empty(()))  # logarithm of the factor
         self.logit_bias = nn.Parameter(torch.empty(()))
         self.text_model.requires_grad_(not config.freeze_text)
+        if config.text_pooling != "pooler" and getattr(self.text_model, "pooler", None) is not None:
+            self.text_model.pooler.requires_grad_(False)  # BERT brings one, and nothing reads it
         self._frozen_texts: dict[bytes, torch.Tensor] = {}
         self.post_init()
 
