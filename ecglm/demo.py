@@ -28,11 +28,11 @@ from ecglm.prompts import ontology
 from ecglm.report import DraftReport, check, draft_reports
 from ecglm.train import run
 
-NUM_RECORDS = 1200
+NUM_RECORDS = 1000
 """ECGs to train on, and as many to judge."""
 NUM_DRAFTS = 4
-PRETRAIN = ["trainer.max_steps=300", "augment.texts_per_code=1"]
-REPORT = ["trainer.max_steps=240"]
+PRETRAIN = ["trainer.max_steps=260", "augment.texts_per_code=1"]
+REPORT = ["trainer.max_steps=200"]
 """Enough to show every part at work in about a minute each; the recipes' own settings are for real work."""
 
 
