@@ -93,14 +93,22 @@ def install(extras):
     uv = [shutil.which("uv")] if shutil.which("uv") else [PYTHON, "-m", "uv"]
     if len(uv) == 1 or run([PYTHON, "-m", "pip", "install", "--quiet", "uv"], quiet=True) == 0:
         env = {**uv_settings(settings), **({"UV_TORCH_BACKEND": "cpu"} if cpu else {}), **os.environ}
-        if run([*uv, "pip", "install", "--python", PYTHON, *target], env=env) == 0:
+        if run([*uv, "pip", "install", "--python", PYTHON, *target], env=env) == 0 and imports():
             return
         say("uv did not manage; trying pip, which takes some minutes")
+        target += ["--force-reinstall"]  # or pip would keep what does not import
     index = ["--extra-index-url", CPU_TORCH] if cpu else []
     if run([PYTHON, "-m", "pip", "install", *index, *target]):
         raise SetupError(
             "installing failed; the lines above say why. Mend that and run the same command again"
         )
+    if not imports():
+        raise SetupError(f"all is installed, but `{PYTHON} -c 'import ecglm.models'` fails and says why")
+
+
+def imports():
+    """Whether what was installed can be loaded: a package may come without the library that it wraps."""
+    return run([PYTHON, "-c", "import ecglm.models"], {**RUNTIME, **os.environ}, quiet=True) == 0
 
 
 def pip_settings():
@@ -129,7 +137,9 @@ def uv_settings(pip):
     if "index-url" in pip:
         env["UV_DEFAULT_INDEX"] = pip["index-url"]
     if "extra-index-url" in pip:
-        env["UV_INDEX"] = " ".join(pip["extra-index-url"].split())
+        # Where two indexes have the same version, uv takes the first one's file and pip the most specific;
+        # additions that suit this machine better stand last in pip's list.
+        env["UV_INDEX"] = " ".join(reversed(pip["extra-index-url"].split()))
         env["UV_INDEX_STRATEGY"] = "unsafe-best-match"  # what pip does: the best version of all indexes
     if pip.get("no-index", "0").lower() in ("1", "true", "yes", "on"):
         env["UV_NO_INDEX"] = "1"
