@@ -1,18 +1,47 @@
-"""Reading and writing recordings: `read(path)` finds the format, `write(ecg, path)` writes WFDB.
+"""Reading and writing recordings: `read(path)` finds the format by content, `write(ecg, path)` by suffix.
 
-One file per format. A reader takes a path and hints and returns an `ECG` in mV; it never resamples, filters
-or normalises, and writes what it had to assume into `metadata["assumed"]` and what looked wrong into
-`metadata["warnings"]`.
+One file per format; `ecglm.io._common` says what it must offer. A reader never resamples, filters or
+normalises, and never guesses a unit: it writes what it had to assume into `metadata["assumed"]` and what
+looked wrong into `metadata["warnings"]`.
 """
 
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from ecglm.ecg import ECG, ECGFileError
+from ecglm.io._common import HEAD_BYTES, Hints
 
+FORMATS = (
+    "wfdb",
+    "dicom",
+    "edf",
+    "scp",
+    "aecg",
+    "muse",
+    "philips",
+    "schiller",
+    "hdf5",
+    "matlab",
+    "arrays",
+    "tables",
+)
+"""The files of the formats, in the order in which they are asked; each is imported only when it is."""
+
+_WRITERS = {
+    "": "wfdb",
+    ".hea": "wfdb",
+    ".dat": "wfdb",
+    ".edf": "edf",
+    ".dcm": "dicom",
+    ".xml": "aecg",
+    ".npz": "arrays",
+    ".csv": "tables",
+}
+_FUNCTIONS = {"arrays": "write_npz", "tables": "write_csv"}
 # What the first bytes of a file that is no recording say, so that a message can name it.
 _FOREIGN = (
     (b"\x89PNG", "a PNG picture"),
@@ -22,108 +51,132 @@ _FOREIGN = (
     (b"PK\x03\x04", "a zip archive"),
     (b"\x1f\x8b", "a gzip archive"),
 )
-_HINTS = ("units", "allow_truncated")
+_KNOWN = (
+    "WFDB (.hea with .dat or .mat), EDF, BDF, DICOM, SCP-ECG, HL7 aECG, GE MUSE, Philips and Schiller XML, "
+    "CSV, NumPy, MATLAB and HDF5"
+)
 
 
 def read(path: Any, **hints: Any) -> ECG:
-    """Read one recording.
+    """Read one recording, whatever its format.
 
     Args:
-        path: a WFDB record: its name with or without `.hea`, or one of its signal files; or a `wfdb.Record`
-            in hand.
-        **hints: what the file cannot say: `units="mV"` (of signals whose header names no voltage) and
-            `allow_truncated=True` (keep the part that is there of a signal file that ends early).
+        path: a file; a WFDB record's name with or without `.hea`; or a `wfdb.Record` in hand.
+        **hints: what the file cannot say and which part of it is wanted; see `ecglm.io._common.Hints`:
+            `sampling_rate` (Hz), `unit`, `leads`, `start` and `stop` (seconds), `index` (of a file that
+            holds many records), `keep_identity`, `allow_truncated`.
 
     Returns:
-        The recording, in mV, NaN where the file marks a sample as unknown.
+        The recording, in mV, NaN where the file marks a sample as unknown. Rows that are no voltage are kept
+        in their own unit, which `metadata["units"]` names.
 
     Raises:
         FileNotFoundError: if nothing of that name exists.
         ECGFileError: if it exists but cannot be read; one line that says why.
         ValueError: for an unknown hint.
     """
-    from ecglm.io import wfdb
+    from ecglm.io._finish import finish
 
-    unknown = sorted(set(hints) - set(_HINTS))
-    if unknown:
-        raise ValueError(f"read() knows no hint {', '.join(unknown)}; it takes {', '.join(_HINTS)}")
+    given = Hints.of(hints)
     if not isinstance(path, (str, os.PathLike)):
+        wfdb = import_module("ecglm.io.wfdb")
         if wfdb.is_wfdb_record(path):
-            return wfdb.from_wfdb_record(path, units=hints.get("units"))
+            return finish(wfdb.parse_wfdb_record(path), given)
         raise ValueError(f"read() takes a path or a wfdb.Record, got {type(path).__name__}")
-    return wfdb.read_wfdb(_find_header(path), **hints)
+    found, module = _find(path)
+    return finish(module.parse(found, given), given)
 
 
-def write(ecg: ECG, path: str | os.PathLike) -> Path:
-    """Write one recording as a WFDB record (`.hea` and `.dat`, format 16); see `ecglm.io.wfdb.write_wfdb`.
+def write(ecg: ECG, path: str | os.PathLike, **options: Any) -> Path:
+    """Write one recording; the suffix chooses the format.
 
     Args:
         ecg: the recording.
-        path: the record's name, with or without `.hea`.
+        path: with `.hea`, `.dat` or no suffix for WFDB, `.edf`, `.dcm`, `.xml` (HL7 aECG), `.csv` or `.npz`.
+        **options: of the format's writer, e.g. `ecglm.io.wfdb.write_wfdb`.
 
     Returns:
-        The path of the header written.
+        The path of the file written (WFDB: the header).
 
     Raises:
-        ValueError: if the name's suffix asks for another format, or the values cannot be written.
+        FileNotFoundError: if the folder does not exist.
+        ValueError: if no writer has that suffix, or the values cannot be written.
     """
-    from ecglm.io.wfdb import write_wfdb
+    path = Path(path)
+    name = _WRITERS.get(path.suffix.lower())
+    if name is None:
+        raise ValueError(
+            f"{path.name!r} names no format that is written; end it in .hea (or nothing), .edf, .dcm, .xml, "
+            ".csv or .npz"
+        )
+    function = getattr(import_module(f"ecglm.io.{name}"), _FUNCTIONS.get(name, f"write_{name}"))
+    written: Path = function(ecg, path, **options)
+    return written
 
-    return write_wfdb(ecg, path)
 
-
-def _find_header(path: str | os.PathLike) -> Path:
-    """The WFDB header that a path means; a message in the words of `read` where there is none."""
+def _find(path: str | os.PathLike) -> tuple[Path, Any]:
+    """The file that a path means, and the module of its format; a message in the words of `read` if none."""
     text = os.fspath(path)
     if isinstance(text, bytes):
         text = os.fsdecode(text)
     if not text or "\x00" in text:
-        raise ECGFileError(f"{text!r} is no file name; give the path of a WFDB record")
+        raise ECGFileError(f"{text!r} is no file name; give the path of a recording")
     path = Path(text)
     try:
-        if path.suffix == ".hea" and path.is_file():
-            return path
-        # The name with .hea added comes first: record names may hold dots.
-        for header in (path.with_name(path.name + ".hea"), path.with_suffix(".hea")) if path.name else ():
-            if header.is_file() and (header.stem == path.name or path.is_file()):
-                return header
-        if path.is_dir():
-            raise ECGFileError(f"{path} is a folder; give one record in it, e.g. {_example(path)}")
-        if path.is_file():
-            raise ECGFileError(_foreign(path))
-        if path.exists():
-            raise ECGFileError(f"{path} is no regular file; give the path of a WFDB record")
-        if path.suffix == ".hea" and path.with_suffix(".dat").is_file():
-            raise ECGFileError(
-                f"{path.with_suffix('.dat')} is there but its header {path} is not; a record needs both"
-            )
-        if path.with_name(path.name + ".dat").is_file():
-            raise ECGFileError(
-                f"{path}.dat is there but its header {path}.hea is not; a WFDB record needs both"
-            )
+        if not path.is_file():
+            header = import_module("ecglm.io.wfdb").find_header(path)
+            if header is None:
+                raise _missing(path)
+            return header, import_module("ecglm.io.wfdb")
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
     except (
         OSError,
         ValueError,
     ) as error:  # a name too long for the file system, a folder that may not be entered
-        if isinstance(error, ECGFileError):
+        if isinstance(error, (ECGFileError, FileNotFoundError)):
             raise
         raise ECGFileError(
             f"{str(path)[:200]} cannot be opened: {getattr(error, 'strerror', None) or error}"
         ) from error
+    for name in FORMATS:
+        try:
+            module = import_module(f"ecglm.io.{name}")
+        except ModuleNotFoundError:  # a format that has not landed yet
+            continue
+        if module.sniff(head, path):
+            return path, module
+    wfdb = import_module("ecglm.io.wfdb")
+    if wfdb.find_header(path):  # e.g. an annotation file of a record
+        return path, wfdb
+    raise ECGFileError(_foreign(path, head))
+
+
+def _missing(path: Path) -> Exception:
+    """Why there is nothing to open."""
+    if path.is_dir():
+        return ECGFileError(f"{path} is a folder; give one record in it, e.g. {_example(path)}")
+    if path.exists():
+        return ECGFileError(f"{path} is no regular file; give the path of a recording")
+    for data in (path.with_suffix(".dat") if path.suffix == ".hea" else path.with_name(path.name + ".dat"),):
+        if data.is_file():
+            return ECGFileError(
+                f"{data} is there but its header {data.with_suffix('.hea')} is not; a WFDB record needs both"
+            )
     looked_for = path if path.suffix == ".hea" else f"{path} or {path}.hea"
-    raise FileNotFoundError(f"no recording at {path}: there is no {looked_for}")
+    return FileNotFoundError(f"no recording at {path}: there is no {looked_for}")
 
 
-def _foreign(path: Path) -> str:
-    """Why a file that exists is no WFDB record."""
-    with path.open("rb") as file:
-        start = file.read(16)
+def _foreign(path: Path, head: bytes) -> str:
+    """Why a file that exists is no recording."""
     for magic, kind in _FOREIGN:
-        if start.startswith(magic):
-            return f"{path} is {kind}, no recording; read() takes WFDB records (.hea with .dat or .mat)"
-    if path.suffix in (".dat", ".mat"):
+        if head.startswith(magic):
+            return f"{path} is {kind}, no recording; read() takes {_KNOWN}"
+    if not head:
+        return f"{path} is empty; fetch it again"
+    if path.suffix == ".dat":
         return f"{path} is there but its header {path.with_suffix('.hea')} is not; a WFDB record needs both"
-    return f"{path} is in no format that read() knows; it takes WFDB records (.hea with .dat or .mat)"
+    return f"{path} is in no format that read() knows; it takes {_KNOWN}"
 
 
 def _example(folder: Path) -> str:

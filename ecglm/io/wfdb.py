@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from ecglm.ecg import ECG, LEADS_12, ECGFileError, standard_lead
+from ecglm.ecg import ECG, ECGFileError, standard_lead
+from ecglm.io._common import MAX_LEADS, Channel, Hints, Recording, written_aside
 
 UNKNOWN = -32768
 """The sample of format 16 that means "no value" (WFDB signal formats)."""
 
 _MAX_HEADER_BYTES = 1 << 20
 _MAX_LINE = 20_000  # those of PhysioNet's ECG sets are below 1,000
-_MAX_SIGNALS = 64
 _MAX_SEGMENTS = 10_000
 _MAX_PER_FRAME, _MAX_SKEW = 1000, 100_000  # samples; `wfdb` allocates by both
 _MAX_UNBOUNDED = 1 << 28  # samples of all signals where no file size bounds them (FLAC, empty segments): 1 GB
@@ -33,7 +33,6 @@ _BYTES_PER_SAMPLE = {
     "8": 1, "16": 2, "24": 3, "32": 4, "61": 2, "80": 1, "160": 2, "212": 1.5, "310": 4 / 3, "311": 4 / 3,
 }  # fmt: skip
 _COMPRESSED = ("508", "516", "524")
-_TO_MILLIVOLT = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "nv": 1e-6, "v": 1e3}
 
 _FORMAT = re.compile(r"(\d+)(?:x(\d+))?(?::(\d+))?(?:\+(\d+))?$")
 _GAIN = re.compile(r"([-+]?[\d.]+(?:[eE][-+]?\d+)?)(?:\(([-+]?\d+)\))?(?:/(\S+))?$")
@@ -41,7 +40,6 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\ufffd]")
 _FIELD = re.compile(r"<?\b(age|sex|gender)>?\s*[:=]\s*([^\s,;]+)", re.IGNORECASE)
 _LIST_FIELD = re.compile(r"\s*(dx|scp|report)\s*:\s*(.*)", re.IGNORECASE)
 _SEXES = ("m", "f", "male", "female")
-_STANDARD = frozenset(LEADS_12)
 _RECORD_NAME = re.compile(r"[-\w]+\Z", re.ASCII)
 
 
@@ -73,45 +71,64 @@ class _Header:
     warnings: list[str] = field(default_factory=list)
 
 
-def read_wfdb(path: str | os.PathLike, *, units: str | None = None, allow_truncated: bool = False) -> ECG:
+def sniff(head: bytes, path: Path) -> bool:
+    """Whether a file is a WFDB header, or a signal file that the header beside it names."""
+    if path.suffix == ".hea":
+        return True
+    header = find_header(path)
+    if header is None:
+        return False
+    with header.open("rb") as file:
+        return path.suffix == ".dat" or os.fsencode(path.name) in file.read(_MAX_HEADER_BYTES)
+
+
+def parse(path: Path, hints: Hints) -> Recording:
     """Read a WFDB record.
 
     Args:
-        path: the header, or the record's name without `.hea`.
-        units: taken for signals whose header names a unit that is no voltage ("mV", "uV", …); without it
-            such a standard lead is refused, and a signal that is no standard lead (breath, pressure) is left
-            out with a warning.
-        allow_truncated: keep what is there of a signal file of format 16 that ends early, with a warning.
+        path: the header, or the record's name without `.hea`, or one of its signal files.
+        hints: `allow_truncated` keeps what is there of a signal file of format 16 that ends early.
 
     Returns:
-        The recording in mV. `metadata`: record_id, source, age, sex, codes (from a "SCP:" comment), dx (from
-        a "Dx:" comment, as written), report, and comments; `assumed` and `warnings` where there is something
-        to say.
+        The channels in the header's units. `metadata`: record_id, age, sex, codes (from a "SCP:" comment), dx
+        (from a "Dx:" comment, as written), report, and comments.
 
     Raises:
         FileNotFoundError: if there is no such header.
         ECGFileError: if the record is malformed, truncated, larger than its files, or names a file outside
             its folder.
     """
-    path = Path(path)
-    if path.suffix != ".hea" or not path.is_file():
-        path = path.with_name(path.name + ".hea")
-    if not path.is_file():
-        raise FileNotFoundError(f"no WFDB record at {path.with_suffix('')}: there is no {path}")
-    header = _read_header(path)
+    found = find_header(path)
+    if found is None:
+        raise FileNotFoundError(f"no WFDB record at {path}: there is no {path}.hea")
+    header = _read_header(found)
     if header.segments is not None:
         _check_segments(header)
-        return _read_with_wfdb(header, units)
+        return _read_with_wfdb(header)
     if not header.signals:
-        raise ECGFileError(f"{path}: the header lists no signals; this record holds no ECG")
-    num_samples = _check_files(header, allow_truncated)
+        raise ECGFileError(f"{found}: the header lists no signals; this record holds no ECG")
+    num_samples = _check_files(header, hints.allow_truncated)
     plain = all(
         s.format == "16" and s.samples_per_frame == 1 and not s.skew and not s.block_size
         for s in header.signals
     )
     if not plain:
-        return _read_with_wfdb(header, units)
-    return _to_ecg(header, _read_format_16(header, num_samples), units)
+        return _read_with_wfdb(header)
+    return _recording(header, _read_format_16(header, num_samples))
+
+
+def find_header(path: Path) -> Path | None:
+    """The header of the record that a path means by its name or by one of its signal files."""
+    if path.suffix == ".hea" and path.is_file():
+        return path
+    if not path.name:
+        return None
+    # The name with .hea added comes first: record names may hold dots.
+    header = path.with_name(path.name + ".hea")
+    if header.is_file():
+        return header
+    header = path.with_suffix(".hea")
+    return header if path.is_file() and header.is_file() else None
 
 
 # ------------------------------------------------------------------------------------------------- the header
@@ -154,7 +171,7 @@ def _record_line(path: Path, line: str) -> tuple[_Header, int, int | None]:
         raise ECGFileError(
             f"{path} is no WFDB header: its first line is {line[:60]!r}, not `name signals rate samples`"
         )
-    num_signals = _count(path, parts[1], "signals", _MAX_SIGNALS)
+    num_signals = _count(path, parts[1], "signals", MAX_LEADS)
     num_segments = _count(path, segments, "segments", _MAX_SEGMENTS) if segments else None
     num_samples = _count(path, parts[3], "samples") if len(parts) > 3 else 0
     header = _Header(path, name, _DEFAULT_RATE, num_samples or None)
@@ -369,7 +386,7 @@ def _read_format_16(header: _Header, num_samples: int) -> np.ndarray:
     return signal.astype(np.float32, copy=False)
 
 
-def _read_with_wfdb(header: _Header, units: str | None) -> ECG:
+def _read_with_wfdb(header: _Header) -> Recording:
     """Everything but plain format 16, through the `wfdb` package; its exceptions become one line."""
     import wfdb
 
@@ -385,7 +402,7 @@ def _read_with_wfdb(header: _Header, units: str | None) -> ECG:
         ) from error
     if header.segments is not None:
         header.signals = _signals_of(record)
-    return _to_ecg(header, signal, units)
+    return _recording(header, signal)
 
 
 # ------------------------------------------------------------------------------------------------- the result
@@ -396,18 +413,11 @@ def is_wfdb_record(thing: Any) -> bool:
     return type(thing).__module__.split(".")[0] == "wfdb" and hasattr(thing, "sig_name")
 
 
-def from_wfdb_record(record: Any, *, units: str | None = None) -> ECG:
-    """The `ECG` of a `wfdb.Record` in hand.
-
-    Args:
-        record: as `wfdb.rdrecord` returns it, with physical or digital samples.
-        units: as in `read_wfdb`.
-
-    Returns:
-        The recording in mV.
+def parse_wfdb_record(record: Any) -> Recording:
+    """A `wfdb.Record` in hand, as `wfdb.rdrecord` returns it, with physical or digital samples.
 
     Raises:
-        ECGFileError: if the record carries no samples, or a unit that is no voltage.
+        ECGFileError: if the record carries no samples.
     """
     values = record.p_signal
     if values is None and getattr(record, "d_signal", None) is not None:
@@ -421,7 +431,7 @@ def from_wfdb_record(record: Any, *, units: str | None = None) -> ECG:
     )
     header.comments = list(record.comments or [])
     header.signals = _signals_of(record)
-    return _to_ecg(header, np.array(values.T, dtype=np.float32, order="C"), units)
+    return _recording(header, np.array(values.T, dtype=np.float32, order="C"))
 
 
 def _signals_of(record: Any) -> list[_Signal]:
@@ -444,46 +454,19 @@ def _signals_of(record: Any) -> list[_Signal]:
     ]
 
 
-def _to_ecg(header: _Header, signal: np.ndarray, units: str | None) -> ECG:
-    """Name the leads, convert to mV, and read the comments."""
-    kept, names = [], []
-    for row, each in enumerate(header.signals):
-        scale = _TO_MILLIVOLT.get(each.units.lower())
-        if scale is None and units is not None:
-            scale = _TO_MILLIVOLT.get(units.lower())
-            if scale is None:
-                raise ECGFileError(f"{header.path}: units={units!r} is no voltage; give one of mV, uV, nV, V")
-            header.assumed.append(f"{each.name}: {units} where the header says {each.units!r}")
-        if scale is None:
-            if each.name in _STANDARD:
-                raise ECGFileError(
-                    f"{header.path}: lead {each.name} has the unit {each.units!r}, which is no voltage; "
-                    "pass units='mV' if the values are millivolts"
-                )
-            header.warnings.append(f"{each.name} ({each.units}) is left out: it is no voltage")
-            continue
-        if scale != 1.0:
-            signal[row] *= np.float32(scale)
-        kept.append(row)
-        names.append(each.name)
-    if not kept:
-        raise ECGFileError(
-            f"{header.path}: no signal is a voltage; pass units='mV' if the values are millivolts"
-        )
-    for name in {name for name in names if names.count(name) > 1}:
-        if name in _STANDARD:
-            raise ECGFileError(f"{header.path}: two signals are named {name}; correct the header")
-        header.warnings.append(f"several signals are named {name}; they are numbered")
-        rows = [row for row, each in enumerate(names) if each == name]
-        for number, row in enumerate(rows, start=1):
-            names[row] = f"{name} {number}"
-    metadata = {"record_id": header.name, "source": f"WFDB {header.path}"} | _comments(header)
-    if header.assumed:
-        metadata["assumed"] = header.assumed
-    if header.warnings:
-        metadata["warnings"] = header.warnings
-    return ECG(
-        signal if len(kept) == len(signal) else signal[kept], header.sampling_rate, tuple(names), metadata
+def _recording(header: _Header, signal: np.ndarray) -> Recording:
+    channels = [
+        Channel(each.name, values, each.units) for each, values in zip(header.signals, signal, strict=True)
+    ]
+    return Recording(
+        path=header.path,
+        format="WFDB",
+        channels=channels,
+        sampling_rate=header.sampling_rate,
+        metadata={"record_id": header.name} | _comments(header),
+        assumed=header.assumed,
+        warnings=header.warnings,
+        keep_padding=True,  # annotation files count the samples
     )
 
 
@@ -533,11 +516,11 @@ def write_wfdb(ecg: ECG, path: str | os.PathLike) -> Path:
         ValueError: for another suffix, a name that WFDB does not allow, or infinite values.
     """
     path = Path(path)
-    stem = path.name.removesuffix(".hea")
+    stem = path.name.removesuffix(".hea").removesuffix(".dat")
     if not _RECORD_NAME.match(stem):
         raise ValueError(
-            f"{path.name!r} is no WFDB record name; letters, digits, - and _ are allowed, and no suffix but "
-            ".hea (WFDB is the only format written)"
+            f"{path.name!r} is no WFDB record name; letters, digits, - and _ are allowed, and the "
+            "suffixes .hea and .dat"
         )
     folder = path.parent
     if not folder.is_dir():
@@ -559,8 +542,10 @@ def write_wfdb(ecg: ECG, path: str | os.PathLike) -> Path:
         header.append(f"{stem}.dat 16 {gain:.9g}(0)/mV 16 0 {samples[0, row]} {checksum} 0 {label}")
     header += _comment_lines(ecg.metadata)
     # The header is put in place last: without it there is no record, and with it the samples are there.
-    _replace(folder / f"{stem}.dat", samples.tobytes())
-    _replace(folder / f"{stem}.hea", ("\n".join(header) + "\n").encode())
+    with written_aside(folder / f"{stem}.dat") as aside:
+        aside.write_bytes(samples.tobytes())
+    with written_aside(folder / f"{stem}.hea") as aside:
+        aside.write_bytes(("\n".join(header) + "\n").encode())
     return folder / f"{stem}.hea"
 
 
@@ -576,13 +561,3 @@ def _comment_lines(metadata: dict[str, Any]) -> list[str]:
     if metadata.get("report"):
         lines.append(f"# Report: {metadata['report']}")
     return [" ".join(_CONTROL.sub(" ", line).split())[:_MAX_LINE] for line in lines]
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file aside and put it in place in one step."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        aside.write_bytes(content)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)

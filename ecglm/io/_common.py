@@ -1,0 +1,301 @@
+"""What the formats share: hints, the `Recording` that a parser returns, limits, and safe ways to open files.
+
+A format is one file with two functions. `sniff(head, path)` says by the first bytes whether a file is of the
+format (the suffix only breaks a tie), and `parse(path, hints)` returns a `Recording` in the file's own units.
+`ecglm.io._finish.finish` makes the `ECG` of it: the same units, lead names, checks and words for every
+format.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ecglm.ecg import ECGFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from xml.etree.ElementTree import Element
+
+HEAD_BYTES = 8192
+"""As many bytes of a file are shown to `sniff`."""
+MAX_LEADS = 64
+"""Channels of one recording."""
+MAX_SAMPLES = 1 << 28
+"""Samples of all channels together that are read at once: 1 GB as float32, 25 h of 12 leads at 250 Hz."""
+MAX_BYTES = 1 << 30
+"""Size of a file that is read whole."""
+MAX_TEXT_BYTES = 64 << 20
+"""Size of an XML file; those of cardiographs have less than 1 MB."""
+MAX_DEPTH = 64
+"""Nesting of XML elements, DICOM sequences and HDF5 groups."""
+
+_UNIT = re.compile(
+    r"(?:([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)\s*)?([munµμ]?v|volts?|(?:milli|micro|nano)volts?)$", re.I
+)
+_GAIN = re.compile(r"([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)(?:\(([-+]?\d+)\))?/([munµμ]?v)$", re.I)
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What a file cannot say by itself, and which part of it is wanted.
+
+    Args:
+        sampling_rate: Hz; goes before what the file says.
+        unit: of the ECG channels, "mV", "uV", "nV" or "V"; "4.88 uV" for counts of that size; or a gain in
+            WFDB's notation, "200(1024)/mV": 200 counts per mV above a zero of 1024. Goes before what the file
+            says.
+        leads: one name per channel, in the file's order; goes before what the file says.
+        start: seconds from the beginning; what lies before is not read.
+        stop: seconds from the beginning; what lies behind is not read.
+        keep_identity: keep names, identifiers and birth dates in `metadata["identity"]`.
+        allow_truncated: keep the part that is there of a file that ends early.
+        index: which record of a file that holds many, counted from 0.
+    """
+
+    sampling_rate: float | None = None
+    unit: str | None = None
+    leads: Sequence[str] | None = None
+    start: float | None = None
+    stop: float | None = None
+    keep_identity: bool = False
+    allow_truncated: bool = False
+    index: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.sampling_rate is not None:
+            rate = _number(self.sampling_rate, "sampling_rate")
+            if not rate > 0:
+                raise ValueError(f"sampling_rate={rate:g} must be above 0 Hz")
+        if self.unit is not None:
+            counts_per_millivolt(self.unit)
+        if self.leads is not None:
+            names = self.leads.replace(",", " ").split() if isinstance(self.leads, str) else self.leads
+            object.__setattr__(self, "leads", tuple(str(name) for name in names))
+        if self.start is not None and not _number(self.start, "start") >= 0:
+            raise ValueError(f"start={self.start:g} must not be negative; seconds from the beginning")
+        if self.stop is not None and not _number(self.stop, "stop") > (self.start or 0):
+            raise ValueError(f"stop={self.stop:g} s must lie behind start={self.start or 0:g} s")
+        if self.index is not None and not (isinstance(self.index, int) and self.index >= 0):
+            raise ValueError(f"index={self.index!r} must be a whole number, counted from 0")
+
+    @classmethod
+    def of(cls, hints: dict[str, Any]) -> Hints:
+        """The hints of a call; an unknown one is refused by name."""
+        known = [each.name for each in fields(cls)]
+        unknown = sorted(set(hints) - set(known))
+        if unknown:
+            raise ValueError(f"read() knows no hint {', '.join(unknown)}; it takes {', '.join(known)}")
+        return cls(**hints)
+
+    @property
+    def cropping(self) -> bool:
+        """Whether only a part is wanted."""
+        return self.start is not None or self.stop is not None
+
+    def span(self, path: Any, num_samples: int, sampling_rate: float) -> tuple[int, int]:
+        """First sample and the one behind the last that `start` and `stop` ask for.
+
+        Raises:
+            ECGFileError: if the span reaches outside the recording, or holds no sample.
+        """
+        first = round((self.start or 0.0) * sampling_rate)
+        last = num_samples if self.stop is None else round(self.stop * sampling_rate)
+        if not 0 <= first < last <= num_samples:
+            raise ECGFileError(
+                f"{path} lasts {num_samples / sampling_rate:g} s; start={self.start or 0:g} and "
+                f"stop={self.stop if self.stop is not None else 'its end'} name no part of it"
+            )
+        return first, last
+
+
+def _number(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise ValueError(f"{name}={value!r} must be a number")
+    if not math.isfinite(value):
+        raise ValueError(f"{name}={value!r} must be a finite number")
+    return float(value)
+
+
+@dataclass
+class Channel:
+    """One channel as the file has it.
+
+    Args:
+        name: as the file names it; "" where it does not.
+        values: (samples,) float, in `unit`; NaN where the file marks a sample as unknown.
+        unit: as the file names it; None where it does not.
+        sampling_rate: Hz, where it differs from the recording's.
+    """
+
+    name: str
+    values: np.ndarray
+    unit: str | None
+    sampling_rate: float | None = None
+
+
+@dataclass
+class Recording:
+    """What a parser makes of a file, before units, names and checks.
+
+    Args:
+        path: the file.
+        format: its name for people, e.g. "EDF+".
+        channels: at most `MAX_LEADS`.
+        sampling_rate: Hz; None where the file does not say.
+        metadata: record_id (by default the file's name), age (years), sex ("male" | "female"), report (text
+            of a reader), statements (list of the device's sentences), codes, dx, acquired (ISO 8601),
+            filters ({"low": Hz, "high": Hz, "notch": Hz}), lead_placement (e.g. "Mason-Likar"), comments, and
+            device: {"manufacturer", "model", "software", "measurements": {"heart_rate" bpm, "pr" "qrs" "qt"
+            "qtc" ms, "p_axis" "qrs_axis" "t_axis" degrees, others as the file names them}, "median_beats":
+            an ECG}.
+        identity: name, patient_id, birth_date and the like; reaches the ECG only with keep_identity=True.
+        assumed: sentences on what the file does not say.
+        warnings: sentences on what looks wrong.
+        cropped: whether `hints.start` and `hints.stop` have been honoured while reading.
+        keep_padding: whether constant stretches at the ends belong to the recording, e.g. because annotations
+            count its samples.
+    """
+
+    path: Path | str
+    format: str
+    channels: list[Channel]
+    sampling_rate: float | None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    identity: dict[str, Any] = field(default_factory=dict)
+    assumed: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    cropped: bool = False
+    keep_padding: bool = False
+
+
+# -------------------------------------------------------------------------------------------------- the units
+
+
+def millivolts(unit: str | None) -> float | None:
+    """How many mV one of `unit` is; None where it is no voltage.
+
+    >>> millivolts("µV"), millivolts("4.88 uV"), millivolts("mmHg")
+    (0.001, 0.00488, None)
+    """
+    match = _UNIT.match(unit.strip()) if unit else None
+    if not match:
+        return None
+    name = match[2].lower()
+    prefix = "m" if name.startswith("m") and not name.startswith("micro") else name[0]
+    prefix = {"µ": "u", "μ": "u"}.get(prefix, "u" if name.startswith("micro") else prefix)
+    per_unit = {"v": 1e3, "m": 1.0, "u": 1e-3, "n": 1e-6}[prefix]
+    return per_unit * (float(match[1]) if match[1] else 1.0)
+
+
+def counts_per_millivolt(unit: str) -> tuple[float, float]:
+    """Scale (mV per step) and zero (steps) of a unit given as a hint, e.g. "uV", "4.88 uV", "200(1024)/mV".
+
+    Raises:
+        ValueError: if it is no voltage.
+    """
+    gain = _GAIN.match(unit.strip()) if isinstance(unit, str) else None
+    scale = millivolts(gain[3]) if gain else millivolts(unit) if isinstance(unit, str) else None
+    if gain and scale:
+        scale = scale / float(gain[1]) if float(gain[1]) else None
+    if not scale or not math.isfinite(scale) or scale < 0:
+        raise ValueError(
+            f"unit={unit!r} is no voltage; give one of mV, uV, nV, V, the size of a count ('4.88 uV') or "
+            "a gain (e.g. '200(1024)/mV')"
+        )
+    return scale, float(gain[2] or 0) if gain else 0.0
+
+
+# -------------------------------------------------------------------------------------------------- the files
+
+
+def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
+    """A whole file, if it is no larger than `limit`.
+
+    Raises:
+        ECGFileError: if it is larger, empty, or no regular file.
+    """
+    if not path.is_file():
+        raise ECGFileError(f"{path} is no regular file; give the path of a recording")
+    size = path.stat().st_size
+    if size > limit:
+        raise ECGFileError(f"{path} has {size:,} bytes; at most {limit:,} of this format are read")
+    if not size:
+        raise ECGFileError(f"{path} is empty; fetch it again")
+    with path.open("rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise ECGFileError(f"{path} grew while it was read; try again")
+    return content
+
+
+def parse_xml(path: Path, limit: int = MAX_TEXT_BYTES) -> Element:
+    """The root of an XML file: bounded in size and depth, entities and document types with entities refused.
+
+    Raises:
+        ECGFileError: if it is no well-formed XML, or beyond the bounds.
+    """
+    from defusedxml.common import DefusedXmlException
+    from defusedxml.ElementTree import XMLParser
+
+    content = read_bytes(path, limit)
+    parser = XMLParser(target=_BoundedTree(), forbid_dtd=False, forbid_entities=True, forbid_external=True)
+    try:
+        parser.feed(content)
+        root: Element = parser.close()
+    except DefusedXmlException:
+        raise ECGFileError(f"{path} defines XML entities, which no ECG needs; it is not read") from None
+    except ECGFileError as error:
+        raise ECGFileError(f"{path} {error}") from None
+    except Exception as error:  # ParseError, and what expat raises for encodings: LookupError, ValueError
+        reason = (str(error).splitlines() or [""])[0][:120]
+        raise ECGFileError(f"{path} is no well-formed XML ({reason}); fetch it again") from error
+    return root
+
+
+class _BoundedTree:
+    """A tree builder that stops at `MAX_DEPTH`."""
+
+    def __init__(self) -> None:
+        from xml.etree.ElementTree import TreeBuilder
+
+        self._builder = TreeBuilder()
+        self._depth = 0
+        self.data, self.close = self._builder.data, self._builder.close
+
+    def start(self, tag: str, attributes: dict[str, str]) -> Any:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise ECGFileError(f"nests XML elements more than {MAX_DEPTH} deep; it is not read")
+        return self._builder.start(tag, attributes)
+
+    def end(self, tag: str) -> Any:
+        self._depth -= 1
+        return self._builder.end(tag)
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """A path to write to; put in place of `path` in one step when the block ends well, removed otherwise.
+
+    Raises:
+        FileNotFoundError: if the folder does not exist.
+    """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"there is no folder {path.parent} to write {path.name} into; create it first"
+        )
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield aside
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)

@@ -1,0 +1,208 @@
+"""From a parsed `Recording` to the `ECG`: hints, units, lead names, derived leads, padding."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ecglm.ecg import ECG, LEADS_12, ECGFileError, derive_limb_leads, standard_lead
+from ecglm.io._common import (
+    MAX_LEADS,
+    MAX_SAMPLES,
+    Channel,
+    Hints,
+    Recording,
+    counts_per_millivolt,
+    millivolts,
+)
+
+_STANDARD = frozenset(LEADS_12)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ufffd]")
+_EIGHT = {"I", "II", *LEADS_12[6:]}
+# Leads beyond the twelve: right-sided and posterior, Frank's, EASI, Nehb's, monitoring leads, and channels
+# that call themselves an ECG.
+_ECG_NAME = re.compile(
+    r"(v\d{1,2}r?|v[xyz]|[xyz]|-avr|avr-|e[cs]|[aes]s|ai|es|[daj]|m?(l|v)?(i|ii|iii)|m[clvs]+\d?|c[cmsr]\d|ml\d"
+    r"|(e[ck]g|lead|holter).*|.*\be[ck]g\d*)$",
+    re.IGNORECASE,
+)
+
+
+def finish(recording: Recording, hints: Hints) -> ECG:
+    """The `ECG` of a parsed file.
+
+    Raises:
+        ECGFileError: if the file and the hints together name no sampling rate, unit or leads, or hold no
+            samples.
+    """
+    channels = _named(recording, hints)
+    rate = _sampling_rate(recording, hints)
+    channels, rate = _one_rate(recording, channels, rate)
+    names = _unique(recording, [channel.name for channel in channels])
+    signal, units = _in_millivolts(recording, channels, names, hints)
+    if hints.cropping and not recording.cropped:
+        first, last = hints.span(recording.path, signal.shape[1], rate)
+        signal = signal[:, first:last]
+    metadata = _metadata(recording, hints)
+    if units:
+        metadata["units"] = units
+    ecg = ECG(signal, rate, tuple(names), metadata)
+    if set(ecg.leads) >= _EIGHT:
+        ecg = derive_limb_leads(ecg)
+        recording.assumed += ecg.metadata.pop("assumed", [])
+    for key, sentences in (("assumed", recording.assumed), ("warnings", recording.warnings)):
+        if sentences:
+            ecg.metadata[key] = list(dict.fromkeys(sentences))
+    return ecg
+
+
+def is_ecg_name(name: str) -> bool:
+    """Whether a channel's name, in its standard spelling, is that of an ECG lead."""
+    return name in _STANDARD or bool(_ECG_NAME.match(name))
+
+
+def _named(recording: Recording, hints: Hints) -> list[Channel]:
+    """The channels with their names: those of the hint, or the file's in standard spelling."""
+    path, channels = recording.path, recording.channels
+    if not channels:
+        raise ECGFileError(f"{path} holds no signals; it is no recording")
+    if len(channels) > MAX_LEADS:
+        raise ECGFileError(f"{path} holds {len(channels)} channels; at most {MAX_LEADS} are read")
+    if sum(len(channel.values) for channel in channels) > MAX_SAMPLES:
+        raise ECGFileError(
+            f"{path} holds too many samples to read at once; read a part with start= and stop="
+        )
+    if hints.leads is not None:
+        if len(hints.leads) != len(channels):
+            raise ECGFileError(
+                f"{path} holds {len(channels)} channels, leads= names {len(hints.leads)}; name each, in order"
+            )
+        given = hints.leads
+        recording.assumed.append(f"leads {' '.join(given)}, as given")
+    else:
+        given = [channel.name for channel in channels]
+        if not all(name.strip("\x00 \t") for name in given):
+            raise ECGFileError(
+                f"{path} does not name its {len(channels)} leads; pass leads=, e.g. {_example(channels)}"
+            )
+    named = []
+    for channel, name in zip(channels, given, strict=True):
+        clean = " ".join(_CONTROL.sub(" ", name).split())
+        if _CONTROL.search(name.strip("\x00 \t\r\n")):
+            recording.warnings.append(f"a lead's name holds unreadable characters; taken as {clean!r}")
+        named.append(Channel(standard_lead(clean), channel.values, channel.unit, channel.sampling_rate))
+    return named
+
+
+def _example(channels: list[Channel]) -> str:
+    return "'" + " ".join(LEADS_12 if len(channels) == 12 else LEADS_12[: min(len(channels), 2)]) + "'"
+
+
+def _sampling_rate(recording: Recording, hints: Hints) -> float:
+    stated = recording.sampling_rate
+    if hints.sampling_rate is not None:
+        if stated is not None and stated != hints.sampling_rate:
+            recording.assumed.append(
+                f"sampling rate {hints.sampling_rate:g} Hz, as given; the file says {stated:g} Hz"
+            )
+        elif stated is None:
+            recording.assumed.append(f"sampling rate {hints.sampling_rate:g} Hz, as given")
+        return hints.sampling_rate
+    if stated is None:
+        raise ECGFileError(f"{recording.path} states no sampling rate; pass sampling_rate= in Hz")
+    if not (np.isfinite(stated) and stated > 0):
+        raise ECGFileError(f"{recording.path} states a sampling rate of {stated:g} Hz; pass sampling_rate=")
+    return float(stated)
+
+
+def _one_rate(recording: Recording, channels: list[Channel], rate: float) -> tuple[list[Channel], float]:
+    """The channels at the rate of the ECG; a reader does not resample, so the others are left out."""
+    rates = [channel.sampling_rate or rate for channel in channels]
+    if len(set(rates)) > 1:
+        counted = [
+            each for each, channel in zip(rates, channels, strict=True) if is_ecg_name(channel.name)
+        ] or rates
+        rate = max(set(counted), key=lambda each: (counted.count(each), each))
+        for each, channel in zip(rates, channels, strict=True):
+            if each != rate:
+                recording.warnings.append(
+                    f"{channel.name} is left out: it has {each:g} Hz where the ECG has {rate:g} Hz"
+                )
+        channels = [channel for each, channel in zip(rates, channels, strict=True) if each == rate]
+    else:
+        rate = rates[0]
+    lengths = {len(channel.values) for channel in channels}
+    if lengths == {0}:
+        raise ECGFileError(f"{recording.path} holds no samples")
+    if len(lengths) > 1:
+        longest = max(lengths)
+        for channel in channels:
+            if len(channel.values) < longest:
+                recording.warnings.append(
+                    f"{channel.name} is shorter than the others; its end is unknown (NaN)"
+                )
+                padding = np.full(longest - len(channel.values), np.nan, np.float32)
+                channel.values = np.concatenate([channel.values, padding])
+    return channels, rate
+
+
+def _unique(recording: Recording, names: list[str]) -> list[str]:
+    for name in dict.fromkeys(name for name in names if names.count(name) > 1):
+        if name in _STANDARD:
+            raise ECGFileError(f"{recording.path}: two channels are named {name}; pass leads= to name each")
+        recording.warnings.append(f"several channels are named {name}; they are numbered")
+        rows = [row for row, each in enumerate(names) if each == name]
+        for number, row in enumerate(rows, start=1):
+            names[row] = f"{name} {number}"
+    return names
+
+
+def _in_millivolts(
+    recording: Recording, channels: list[Channel], names: list[str], hints: Hints
+) -> tuple[np.ndarray, dict[str, str]]:
+    """(leads, samples) float32, mV; and the units of the rows that are no voltage."""
+    signal = np.empty((len(channels), len(channels[0].values)), np.float32)
+    units: dict[str, str] = {}
+    for row, (channel, name) in enumerate(zip(channels, names, strict=True)):
+        is_ecg, scale, zero = is_ecg_name(name), millivolts(channel.unit), 0.0
+        if hints.unit is not None and (is_ecg or scale is not None or not channel.unit):
+            scale, zero = counts_per_millivolt(hints.unit)
+            if channel.unit != hints.unit:
+                says = f"; the file says {channel.unit!r}" if channel.unit else ""
+                recording.assumed.append(f"{name}: unit {hints.unit}, as given{says}")
+        if scale is None and not channel.unit:
+            raise ECGFileError(
+                f"{recording.path} states no unit of {name}; pass unit=, e.g. 'mV', 'uV' or '4.88 uV' a count"
+            )
+        if scale is None and is_ecg:
+            raise ECGFileError(
+                f"{recording.path}: lead {name} has the unit {channel.unit!r}, which is no voltage; "
+                "pass unit='mV' if the values are millivolts"
+            )
+        values = channel.values
+        if zero:
+            values = values - values.dtype.type(zero)
+        if scale is None:
+            assert channel.unit is not None
+            units[name] = channel.unit
+            recording.warnings.append(f"{name} is no ECG; kept in its own unit, {channel.unit}")
+            signal[row] = values
+        else:
+            if not is_ecg:
+                recording.warnings.append(f"{name} is no ECG lead known by name; kept under its own name")
+            if scale == 1.0:
+                signal[row] = values
+            else:
+                np.multiply(values, values.dtype.type(scale), out=signal[row], casting="same_kind")
+    return signal, units
+
+
+def _metadata(recording: Recording, hints: Hints) -> dict[str, Any]:
+    path = Path(recording.path)
+    metadata = {"record_id": path.stem, "source": f"{recording.format} {recording.path}"} | recording.metadata
+    if hints.keep_identity and recording.identity:
+        metadata["identity"] = recording.identity
+    return metadata
