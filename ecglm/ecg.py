@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -159,3 +160,79 @@ def derive_limb_leads(ecg: ECG) -> ECG:
         leads=tuple(order),
         metadata=ecg.metadata | {"assumed": assumed},
     )
+
+
+_LIMB = LEADS_12[:6]
+# Einthoven's and Goldberger's equations as rows over I, II, III, aVR, aVL, aVF; each is zero in every sample.
+_LIMB_EQUATIONS = np.array(
+    [
+        [1, -1, 1, 0, 0, 0],
+        [0.5, 0.5, 0, 1, 0, 0],
+        [-0.5, 0, 0.5, 0, 1, 0],
+        [0, -0.5, -0.5, 0, 0, 1],
+    ]
+)
+_TINY = 0.004  # mV rms: what rounding each lead by itself to the steps of an 8-bit recorder leaves over
+
+
+def limb_lead_errors(ecg: ECG) -> dict[str, float]:
+    """How badly the limb leads break Einthoven's and Goldberger's equations.
+
+    They hold in every sample of leads recorded at one time from one set of electrodes, wherever these lie:
+    exchanged cables do not show here. They break where rows bear wrong names, were scaled one by one, come
+    from different moments, or were not computed from the same electrodes.
+
+    Args:
+        ecg: the recording; samples unknown (NaN) in one of an equation's leads are left out.
+
+    Returns:
+        For each equation whose three leads are there, under the lead that it gives (III = II - I,
+        aVR = -(I + II) / 2, aVL = (I - III) / 2, aVF = (II + III) / 2): the rms of what is left over, as a
+        share of the rms of the largest of the three leads. 0 where it is below rounding, 0.004 mV; files of
+        PTB-XL and CinC 2011 stay below 0.01.
+    """
+    errors = {}
+    for name, equation in zip(_LIMB[2:], _LIMB_EQUATIONS, strict=True):
+        involved = [k for k, factor in enumerate(equation) if factor]
+        if not {_LIMB[k] for k in involved} <= set(ecg.leads):
+            continue
+        three = ecg.signal[[ecg.leads.index(_LIMB[k]) for k in involved]]
+        left_over = equation[involved].astype(np.float32) @ three
+        if not np.isfinite(left_over).all():
+            known = np.isfinite(left_over)
+            three, left_over = three[:, known], left_over[known]
+        if not left_over.size:
+            continue
+        with np.errstate(over="ignore"):
+            rms = float(np.sqrt(np.mean(np.square(left_over))))
+            largest = float(np.sqrt(np.square(three).mean(1).max()))
+        errors[name] = 0.0 if rms <= _TINY else rms / largest if np.isfinite(largest) else 1.0
+    return errors
+
+
+def names_that_fit(ecg: ECG) -> dict[str, str] | None:
+    """Which names the six limb leads would have to bear for their equations to hold.
+
+    Args:
+        ecg: a recording with all of I, II, III, aVR, aVL and aVF.
+
+    Returns:
+        Name in the file → name that fits, for the rows that are misnamed; an empty dict where all fit as they
+        are; None where no order of the six fits, or one of them is not there.
+    """
+    if not set(_LIMB) <= set(ecg.leads):
+        return None
+    six = ecg.signal[[ecg.leads.index(name) for name in _LIMB]].astype(np.float64)
+    six = six[:, np.isfinite(six).all(0)]
+    if not six.shape[1]:
+        return None
+    power = six @ six.T / six.shape[1]
+    orders = np.array(list(permutations(range(6))))  # the order of the file first
+    placed = power[orders[:, :, None], orders[:, None, :]]
+    left_over = np.einsum("ei,pij,ej->pe", _LIMB_EQUATIONS, placed, _LIMB_EQUATIONS)
+    allowed = max(_TINY**2, (0.02**2) * power.diagonal().max())
+    worst = left_over.max(1)
+    best = 0 if worst[0] <= allowed else int(worst.argmin())
+    if worst[best] > allowed:
+        return None
+    return {_LIMB[row]: name for name, row in zip(_LIMB, orders[best], strict=True) if _LIMB[row] != name}

@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from ecglm.ecg import ECG, LEADS_12, derive_limb_leads, standard_lead
+from ecglm.ecg import (
+    ECG,
+    LEADS_12,
+    derive_limb_leads,
+    limb_lead_errors,
+    names_that_fit,
+    standard_lead,
+)
 
 
 def recording(leads=LEADS_12, samples=1000, rate=500.0, **metadata) -> ECG:
@@ -67,3 +74,38 @@ def test_limb_leads_follow_from_two():
     np.testing.assert_allclose(full.lead("aVR") + full.lead("aVL") + full.lead("aVF"), 0, atol=1e-6)
     assert full.metadata["assumed"] == ["III, aVR, aVL, aVF derived from I and II"]
     assert derive_limb_leads(recording(("I", "V1"))).leads == ("I", "V1")
+
+
+def true_limb_leads(factors=(1, 1, 1, 1, 1, 1)) -> ECG:
+    ecg = derive_limb_leads(recording(("I", "II")))
+    return ECG(ecg.signal * np.array(factors)[:, None], 500, ecg.leads)
+
+
+def test_limb_lead_equations_hold_of_true_leads_and_name_what_breaks_them():
+    assert limb_lead_errors(true_limb_leads()) == {"III": 0, "aVR": 0, "aVL": 0, "aVF": 0}
+    assert limb_lead_errors(recording(("I", "II", "V1"))) == {}
+    broken = limb_lead_errors(true_limb_leads((1, 1, 1, 1, 2, 1)))
+    assert broken.pop("aVL") > 0.3
+    assert set(broken.values()) == {0}
+
+
+def test_unknown_samples_are_left_out_of_the_equations():
+    ecg = true_limb_leads()
+    ecg.signal[0, 100:400] = np.nan
+    ecg.signal[3] = np.inf
+    assert limb_lead_errors(ecg) == {"III": 0, "aVL": 0, "aVF": 0}
+
+
+@pytest.mark.parametrize("pair", [("aVR", "aVL"), ("aVL", "aVF"), ("I", "II"), ("III", "aVF")])
+def test_misnamed_limb_leads_are_found(pair):
+    ecg = true_limb_leads()
+    assert names_that_fit(ecg) == {}
+    there = {pair[0]: pair[1], pair[1]: pair[0]}
+    misnamed = ECG(ecg.signal, 500, tuple(there.get(name, name) for name in ecg.leads))
+    assert names_that_fit(misnamed) == there
+    assert max(limb_lead_errors(misnamed).values()) > 0.3
+
+
+def test_no_names_fit_leads_that_were_scaled_one_by_one():
+    assert names_that_fit(true_limb_leads((1, 2, 3, 1, 2, 3))) is None
+    assert names_that_fit(recording(("I", "II", "III"))) is None
