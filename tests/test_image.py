@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ecglm.ecg import ECG, LEADS_12
-from ecglm.image import LAYOUTS, render
-from ecglm.image.render import _HEADER, _MARGIN, _printable
+from ecglm.image import LAYOUTS, draw_page, render
+from ecglm.image.page import HEADER, MARGIN, _printable
 
 RATE = 500
 GUTTER = 15  # mm at 25 mm/s
@@ -32,7 +32,7 @@ def test_lengths_are_true_millimetres(dpi, speed, gain):
     changed = ink(page) & ~ink(render(flat(), "12x1", dpi=dpi, speed=speed, gain=gain))
     rows, columns = np.nonzero(changed)
     gutter = {12.5: 15, 25: 15, 50: 20}[speed]
-    start = (_MARGIN + gutter) * per_mm
+    start = (MARGIN + gutter) * per_mm
     up_first, up_last = start + 2 * speed * per_mm, start + (7 + 4 / RATE) * speed * per_mm
     assert columns.min() == pytest.approx(up_first, abs=0.35 * per_mm + 1)
     assert columns.max() == pytest.approx(up_last, abs=0.35 * per_mm + 1)
@@ -41,7 +41,7 @@ def test_lengths_are_true_millimetres(dpi, speed, gain):
 
 def test_the_calibration_pulse_is_one_millivolt_and_200_ms():
     page = render(flat(), "3x4", dpi=254)  # 10 dots per millimetre
-    grid = ink(page)[_HEADER * 10 : (_HEADER + 45) * 10, _MARGIN * 10 : (_MARGIN + GUTTER) * 10]
+    grid = ink(page)[int(HEADER) * 10 : int(HEADER + 45) * 10, int(MARGIN) * 10 : int(MARGIN + GUTTER) * 10]
     rows, columns = np.nonzero(grid)
     assert rows.max() - rows.min() == pytest.approx(100, abs=4)
     tops = columns[rows < rows.min() + 2]
@@ -50,16 +50,16 @@ def test_the_calibration_pulse_is_one_millivolt_and_200_ms():
 
 def test_grid_lines_are_where_the_millimetres_are():
     page = np.asarray(render(flat(), "3x4", dpi=254)).astype(int)
-    row = page[_HEADER * 10 + 15, _MARGIN * 10 : (_MARGIN + 100) * 10]
+    row = page[int(HEADER) * 10 + 15, int(MARGIN) * 10 : int(MARGIN + 100) * 10]
     redness = row[:, 0] - row[:, 2]
     strong = np.flatnonzero(redness > 50)
     assert {round(at / 10) % 5 for at in strong} == {0}
     assert len({round(at / 10) for at in strong}) in (20, 21)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", [name for name in LAYOUTS if LAYOUTS[name].kind == "leads"])
 def test_each_lead_stands_in_one_place(layout):
-    """A spike train in one lead changes that lead's cell only; in "3x4+1", lead II has its strip besides."""
+    """A spike train in one lead changes that lead's cell only; a rhythm strip shows its lead once more."""
     blank = ink(render(flat(), layout, dpi=60))
     seen = np.zeros_like(blank, dtype=int)
     for row in range(12):
@@ -70,7 +70,8 @@ def test_each_lead_stands_in_one_place(layout):
         seen += changed
     assert seen.max() == 1, "two leads are drawn in one place"
     names = [name for row in LAYOUTS[layout].rows for name in row]
-    assert sorted(names) == sorted([*LEADS_12, "II"] if layout == "3x4+1" else LEADS_12)
+    assert sorted(names) == sorted(LEADS_12)
+    assert LAYOUTS[layout].rhythm == {"1": ("II",), "3": ("V1", "II", "V5")}.get(layout[4:], ())
 
 
 def test_leads_are_found_by_name_not_by_place():
@@ -84,7 +85,9 @@ def test_unknown_samples_are_gaps():
     ecg = flat()
     ecg.signal[1, 4 * RATE : 6 * RATE] = np.nan
     page = ink(render(ecg, "12x1", dpi=254))
-    band = page[_HEADER * 10 + 250 : _HEADER * 10 + 450, (_MARGIN + GUTTER) * 10 :]  # the row of lead II
+    band = page[
+        int(HEADER) * 10 + 250 : int(HEADER) * 10 + 450, int(MARGIN + GUTTER) * 10 :
+    ]  # the row of lead II
     drawn = np.flatnonzero(band.any(axis=0)) / 250  # seconds at 25 mm/s
     assert not ((drawn > 4.02) & (drawn < 5.98)).any()
     assert ((drawn > 3.9) & (drawn < 3.98)).any() and ((drawn > 6.02) & (drawn < 6.1)).any()
@@ -93,28 +96,18 @@ def test_unknown_samples_are_gaps():
 def test_a_missing_lead_is_left_blank_and_said():
     without = tuple(name for name in LEADS_12 if name != "V4")
     partial, full = render(flat(leads=without), "12x1", dpi=100), render(flat(), "12x1", dpi=100)
-    first = round((_HEADER + 5 + 9 * 20 + 8) / 25.4 * 100)  # 8 mm into the row of V4
+    first = round((HEADER + 5 + 9 * 20 + 8) / 25.4 * 100)  # 8 mm into the row of V4
     assert ink(full)[first : first + 16, 700:].any() and not ink(partial)[first : first + 16, 700:].any()
     assert partial.tobytes() != full.tobytes()
 
 
-def test_margins_say_what_was_drawn(monkeypatch):
-    from PIL import ImageDraw
-
-    written = []
-    text = ImageDraw.ImageDraw.text
-
-    def listen(self, xy, content, *args, **kwargs):
-        written.append(content)
-        return text(self, xy, content, *args, **kwargs)
-
-    monkeypatch.setattr(ImageDraw.ImageDraw, "text", listen)
+def test_margins_say_what_was_drawn():
     leads = (*LEADS_12[:11], "RESP")
     ecg = flat(30, leads, record_id="r1", age=61.0, sex="female")
     ecg.signal[2] = np.nan
     ecg.signal[1, 5100:5200] = 90.0
-    render(ecg, speed=50, gain=5, start=10, header="PR 160 ms", dpi=60)
-    page = "\n".join(written)
+    drawn = draw_page(ecg, speed=50, gain=5, start=10, header="PR 160 ms", dpi=60)
+    page = "\n".join(text for text, _ in drawn.geometry.text_boxes)
     for part in (
         "r1",
         "61 years, female",
@@ -152,8 +145,9 @@ def test_text_outside_the_font_is_spelt_out():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"layout": "4x3"}, "3x4, 3x4\\+1, 6x2, 12x1"),
-        ({"dpi": 1200}, "dpi must lie between 50 and 600"),
+        ({"layout": "5x5"}, "3x4, 3x4\\+1, 3x4\\+3, 6x2"),
+        ({"dpi": 0}, "dpi must lie between"),
+        ({"dpi": 1200}, "dpi must lie between 20 and 600"),
         ({"speed": 0}, "speed must lie between"),
         ({"gain": float("nan")}, "gain must lie between"),
         ({"start": 10}, "start=10 s lies outside"),
