@@ -29,6 +29,12 @@ def ptbxl_root() -> Path:
 
 
 @pytest.fixture(scope="session")
+def io_samples() -> Path:
+    """Real files of vendors' and standard formats."""
+    return _folder("ECGLM_DATA", "io-samples") / "io-samples"
+
+
+@pytest.fixture(scope="session")
 def merl_fixtures() -> Path:
     """Numbers computed by MERL's authors' code on random weights."""
     return _folder("ECGLM_FIXTURES", "merl") / "merl"
