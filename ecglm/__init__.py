@@ -17,9 +17,8 @@ _PLACES = {
     "write": "ecglm.io",
     "render": "ecglm.image",
 }
-_CALLABLE_PACKAGES = (
-    "simulate",
-)  # `ecglm.simulate(…)` and the package of that name are one: a callable module
+# `ecglm.simulate(…)` and the package of that name are one: a callable module
+_CALLABLE_PACKAGES = ("measure", "simulate")
 
 __all__ = [*_PLACES, *_CALLABLE_PACKAGES, "__version__"]
 

@@ -1,0 +1,154 @@
+"""Where the beats are: R peaks from all leads together."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ecglm.measure.working import COARSE, RATE, Working, _filters
+
+_HZ = RATE / COARSE
+_REFRACTORY = round(0.2 * _HZ)
+_BLOCK = round(4.0 * _HZ)  # the leads are weighed anew in each
+_LEAST = 0.03  # mV: mean rectified 6–22 Hz signal over 80 ms, below which there is no QRS (asystole)
+
+
+def find_beats(working: Working) -> np.ndarray:
+    """R peaks in samples of `working.fine`, in order; empty where there is no beat."""
+    from scipy.signal import sosfiltfilt
+
+    coarse = working.coarse[working.usable]
+    if len(coarse) == 0 or coarse.shape[1] < round(0.5 * _HZ):
+        return np.empty(0, int)
+    padlen = min(round(_HZ), coarse.shape[1] - 1)
+    band = sosfiltfilt(_filters()["qrs"], coarse, axis=1, padlen=padlen)
+    envelope = _smooth(np.abs(band), round(0.08 * _HZ))
+    activity, size = _together(envelope)
+    peaks = _pick(activity, size)
+    if len(peaks) == 0:
+        return np.empty(0, int)
+    return _on_the_peak(band, peaks, working)
+
+
+def _smooth(x: np.ndarray, width: int) -> np.ndarray:
+    """Centred moving average along the last axis; the ends see fewer samples."""
+    total = np.cumsum(x, axis=-1)
+    total = np.concatenate([np.zeros_like(total[..., :1]), total], axis=-1)
+    n = x.shape[-1]
+    low = np.maximum(np.arange(n) - width // 2, 0)
+    high = np.minimum(np.arange(n) + (width + 1) // 2, n)
+    return (total[..., high] - total[..., low]) / (high - low)
+
+
+def _together(envelope: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """One trace of QRS activity from the leads', and its size in mV.
+
+    In every block a lead counts by how far its peaks stand out of its middle, so that a noisy lead is
+    outvoted.
+    """
+    num_leads, n = envelope.shape
+    blocks = max(round(n / _BLOCK), 1)
+    edges = np.linspace(0, n, blocks + 1).astype(int)
+    centres = (edges[1:] + edges[:-1]) / 2
+    scale = np.empty((num_leads, blocks))
+    weight = np.empty((num_leads, blocks))
+    for b in range(blocks):
+        wide = slice(max(edges[b] - _BLOCK // 2, 0), edges[b + 1] + _BLOCK // 2)
+        part = np.sort(envelope[:, wide], axis=1)
+        length = part.shape[1]
+        top, middle = part[:, int(0.96 * (length - 1))], part[:, length // 2]
+        scale[:, b] = top + 1e-6
+        contrast = top / (middle + 0.15 * top + 1e-6)  # at most 6.7
+        weight[:, b] = np.maximum(contrast - 1.2, 0.05) ** 2
+    weight /= weight.sum(0)
+    size_blocks = (weight * scale).sum(0)
+    if blocks == 1:
+        return ((weight / scale)[:, 0] @ envelope), np.full(n, size_blocks[0])
+    t = np.arange(n)
+    activity = np.zeros(n)
+    for lead in range(num_leads):
+        activity += envelope[lead] * np.interp(t, centres, weight[lead] / scale[lead])
+    return activity, np.interp(t, centres, size_blocks)
+
+
+def _pick(activity: np.ndarray, size: np.ndarray) -> np.ndarray:
+    from scipy.signal import find_peaks
+
+    found, _ = find_peaks(activity, distance=_REFRACTORY)
+    # a QRS cut by the start or the end of the recording has its peak on the edge or none
+    found = found[activity[found] * size[found] > _LEAST]
+    if len(found) == 0:
+        return found
+    height = activity[found]
+    level = _level(found, height, len(activity))
+    chosen = height > 0.38 * level
+    keep = np.flatnonzero(chosen).tolist()
+    keep = _without_t(found, height, keep)
+    keep = _search_back(found, height, level, keep)
+    return found[keep]
+
+
+def _level(found: np.ndarray, height: np.ndarray, n: int) -> np.ndarray:
+    """Height of a typical QRS around each candidate: the median of the tallest of each 1.5 s, over 9 s."""
+    width = round(1.5 * _HZ)
+    bins = max(-(-n // width), 1)
+    tallest = np.full(bins, np.nan)
+    which = found // width
+    order = np.argsort(height, kind="stable")
+    tallest[which[order]] = height[order]
+    reach = 3
+    padded = np.pad(tallest, reach, constant_values=np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1)
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        median = np.nanmedian(windows, axis=1)
+    return median[which]
+
+
+def _without_t(found: np.ndarray, height: np.ndarray, keep: list[int]) -> list[int]:
+    """Drop what follows a QRS within 360 ms and is less than half as steep: a T wave (Pan and Tompkins)."""
+    out: list[int] = []
+    for k in keep:
+        if out and found[k] - found[out[-1]] < 0.36 * _HZ:
+            previous = out[-1]
+            if height[k] < 0.5 * height[previous]:
+                continue
+            if height[previous] < 0.5 * height[k]:
+                before = found[out[-2]] if len(out) > 1 else -(10**9)
+                if found[k] - before > 0.36 * _HZ:
+                    out[-1] = k
+                    continue
+        out.append(k)
+    return out
+
+
+def _search_back(found: np.ndarray, height: np.ndarray, level: np.ndarray, keep: list[int]) -> list[int]:
+    """Look again, with a lower bar, where a pause is longer than 1.6 times the usual interval."""
+    if len(keep) < 3:
+        return keep
+    at = found[keep]
+    gaps = np.diff(at)
+    padded = np.pad(gaps.astype(float), 4, mode="edge")
+    usual = np.median(np.lib.stride_tricks.sliding_window_view(padded, 9), axis=1)
+    extra: list[int] = []
+    for i in np.flatnonzero(gaps > 1.6 * usual):
+        a, b = at[i] + round(0.36 * _HZ), at[i + 1] - round(0.28 * _HZ)
+        inside = np.flatnonzero((found > a) & (found < b))
+        if len(inside):
+            best = inside[np.argmax(height[inside])]
+            if height[best] > 0.22 * level[best]:
+                extra.append(int(best))
+    return sorted([*keep, *extra])
+
+
+def _on_the_peak(band: np.ndarray, peaks: np.ndarray, working: Working) -> np.ndarray:
+    """Move each to the largest deflection of the leads together, within 80 ms."""
+    reach = round(0.08 * _HZ)
+    n = band.shape[1]
+    # leads by their own size, so that one tall lead does not decide alone
+    power = np.square(band / (np.sqrt(np.mean(np.square(band), axis=1, keepdims=True)) + 1e-9)).sum(0)
+    index = np.clip(peaks[:, None] + np.arange(-reach, reach + 1), 0, n - 1)
+    best = index[np.arange(len(peaks)), np.argmax(power[index], axis=1)]
+    fine = best * COARSE + COARSE // 2
+    return np.unique(np.clip(fine, 0, working.fine.shape[1] - 1))

@@ -1,0 +1,93 @@
+"""P, QRS and T of every beat: in each lead, and for the record by what the leads say together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ecglm.measure import network, windows
+from ecglm.measure.network import KINDS
+from ecglm.measure.working import RATE, Working
+
+_EARLY, _LATE = 0.3, 0.7
+"""Of the leads' onsets and offsets: the record's wave begins where it has begun in this share of them. The
+earliest of twelve would follow the worst lead."""
+_LEAST_DURATION = (16, 24, 40)  # ms: of P, QRS and T; anything shorter is no such wave
+
+
+@dataclass(frozen=True)
+class Delineation:
+    """Marks of all beats.
+
+    Args:
+        marks: (beats, leads, 3 kinds, 3) onset, peak, offset in samples of the working signal.
+        present: (beats, leads, 3) whether the wave is there.
+        record_marks: (beats, 3, 3) of all leads together.
+        record_present: (beats, 3).
+        shape: (beats,) number of each beat's QRS shape.
+    """
+
+    marks: np.ndarray
+    present: np.ndarray
+    record_marks: np.ndarray
+    record_present: np.ndarray
+    shape: np.ndarray
+
+
+def delineate(working: Working, r_peaks: np.ndarray) -> Delineation:
+    """Find the waves around each R peak (at least one)."""
+    cut = windows.gather(working, r_peaks)
+    shape = windows.shapes(cut[:, working.usable])
+    typical = windows.typical(cut, shape)
+    beats, leads, _ = cut.shape
+    inputs = network.features(cut, typical, working.usable)
+    scalars = np.repeat(windows.intervals(r_peaks), leads, axis=0)
+    likelihood, odds = network.run(inputs, scalars)
+    marks = np.stack([network.place(part, kind) for kind, part in enumerate(likelihood)], axis=1)
+    marks = marks.reshape(beats, leads, 3, 3) + r_peaks[:, None, None, None]
+    odds = odds.reshape(beats, leads, 3)
+    usable = working.usable
+    present = (odds > 0) & usable[None, :, None]
+    present[:, :, 1] = usable
+    record_odds = odds[:, usable].mean(1)
+    record_present = record_odds > 0
+    record_present[:, 1] = True
+    # a wave that the leads have only together is drawn in no lead alone, and the other way round
+    present &= record_present[:, None] | (present.sum(1, keepdims=True) > 2)
+    record_marks = _together(marks, present, usable)
+    _tidy(marks, present, working.fine.shape[1])
+    _tidy(record_marks, record_present, working.fine.shape[1])
+    return Delineation(marks, present, record_marks, record_present, shape)
+
+
+def _together(marks: np.ndarray, present: np.ndarray, usable: np.ndarray) -> np.ndarray:
+    """(beats, 3, 3): early onset, middle peak, late offset of the leads that have the wave."""
+    some = np.where(present.any(1, keepdims=True), present, usable[None, :, None])
+    values = np.where(some[..., None], marks, np.inf)
+    values = np.sort(values, axis=1)
+    count = some.sum(1)
+    out = np.empty((len(marks), 3, 3))
+    rows = np.arange(len(marks))[:, None]
+    kinds = np.arange(3)[None]
+    for mark, share in enumerate((_EARLY, 0.5, _LATE)):
+        at = share * (count - 1)
+        low = at.astype(int)
+        high = np.minimum(low + 1, count - 1)
+        a, b = values[rows, low, kinds, mark], values[rows, high, kinds, mark]
+        out[..., mark] = a + (at - low) * (b - a)
+    return out
+
+
+def _tidy(marks: np.ndarray, present: np.ndarray, num_samples: int) -> None:
+    """Order the marks of a wave, and drop what is cut by the ends or overlaps its neighbour."""
+    on, peak, off = marks[..., 0], marks[..., 1], marks[..., 2]
+    least = np.array(_LEAST_DURATION) * RATE / 1000
+    present &= (on >= 0) & (off <= num_samples - 1) & (off - on >= least)
+    np.minimum(np.maximum(peak, on + 1), off - 1, out=peak)
+    # P ends where QRS begins at the latest, T begins where QRS ends
+    np.minimum(off[..., 0], on[..., 1], out=off[..., 0])
+    np.maximum(on[..., 2], off[..., 1], out=on[..., 2])
+
+
+__all__ = ["KINDS", "Delineation", "delineate"]

@@ -1,0 +1,257 @@
+"""Numbers from the median beat: intervals, axes, amplitudes, ST, voltages; and statistics of the rhythm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ecglm.measure.measurements import MEDIAN_R, LeadMeasurements, RhythmStatistics
+from ecglm.measure.working import RATE
+
+MEDIAN_WIDTH = 600
+"""Samples of a median beat, 1200 ms: R lies at `MEDIAN_R`, 800 ms follow it."""
+_MS = 1000 / RATE
+_BASELINE = 10  # samples before QRS onset, 20 ms: the isoelectric level (CSE)
+_SMALLEST = 0.02  # mV; with the next line, the smallest wave of the CSE recommendation
+_SHORTEST = 3  # samples, 6 ms
+
+
+def median_beats(fine: np.ndarray, r_peaks: np.ndarray) -> np.ndarray:
+    """(leads, MEDIAN_WIDTH) mV: the middle of these beats at every sample.
+
+    Args:
+        fine: (leads, samples) at 500 Hz.
+        r_peaks: of the beats to take, at most 32 of them evenly spread over the recording.
+    """
+    if len(r_peaks) > 32:
+        r_peaks = r_peaks[np.linspace(0, len(r_peaks) - 1, 32).astype(int)]
+    whole = r_peaks[(r_peaks >= MEDIAN_R) & (r_peaks + MEDIAN_WIDTH - MEDIAN_R <= fine.shape[1])]
+    chosen = whole if len(whole) >= 3 else r_peaks
+    index = chosen[:, None] + np.arange(-MEDIAN_R, MEDIAN_WIDTH - MEDIAN_R)
+    np.clip(index, 0, fine.shape[1] - 1, out=index)
+    beats = fine[:, index]
+    beats -= beats[:, :, MEDIAN_R - 60 : MEDIAN_R - 30].mean(2, keepdims=True)
+    beats.sort(axis=1)
+    n = len(chosen)
+    return beats[:, (n - 1) // 2 : n // 2 + 1].mean(1)
+
+
+def corrected_qt(qt: float, rr: float) -> dict[str, float]:
+    """QT in ms for a rate of 60/min by four formulas; rr in ms."""
+    seconds = rr / 1000
+    return {
+        "qtc_bazett": qt / seconds**0.5,
+        "qtc_fridericia": qt / seconds ** (1 / 3),
+        "qtc_framingham": qt + 154 * (1 - seconds),
+        "qtc_hodges": qt + 1.75 * (60 / seconds - 60),
+    }
+
+
+def axis(area: dict[str, float]) -> float | None:
+    """Frontal axis in degrees from net areas of limb leads; None without two of them or where they cancel.
+
+    atan2(2 aVF / √3, I): Goldberger's leads are shorter than Einthoven's by that factor.
+    """
+    one, two, three = area.get("I"), area.get("II"), area.get("III")
+    if one is None and two is not None and three is not None:
+        one = two - three
+    if one is None:
+        return None
+    if two is not None:
+        avf: float | None = two - one / 2
+    elif three is not None:
+        avf = three + one / 2
+    else:
+        avf = area.get("aVF")
+    if avf is None or np.hypot(one, avf) < 1e-4:
+        return None
+    return float(np.degrees(np.arctan2(2 * avf / np.sqrt(3), one)))
+
+
+def components(values: list[float]) -> list[tuple[float, float]]:
+    """Split a QRS into its deflections.
+
+    Args:
+        values: mV at 500 Hz from QRS onset to offset, against the isoelectric level.
+
+    Returns:
+        (amplitude in mV, duration in ms) of each deflection of at least 20 µV and 6 ms, in order,
+        neighbours of one sign joined.
+    """
+    runs: list[list[float]] = []
+    start = 0
+    for i in range(1, len(values) + 1):
+        if i == len(values) or (values[i] > 0) != (values[start] > 0):
+            part = values[start:i]
+            peak = max(part) if part[0] > 0 else min(part)
+            if abs(peak) >= _SMALLEST and i - start >= _SHORTEST:
+                if runs and (runs[-1][0] > 0) == (peak > 0):
+                    runs[-1] = [max(runs[-1][0], peak, key=abs), runs[-1][1] + (i - start) * _MS]
+                else:
+                    runs.append([peak, (i - start) * _MS])
+            start = i
+    return [(peak, duration) for peak, duration in runs]
+
+
+def name_components(parts: list[tuple[float, float]]) -> tuple[dict[str, float], str | None]:
+    """Amplitudes and durations by name, and the QRS in letters."""
+    out: dict[str, float] = {}
+    if not parts:
+        return out, None
+    largest = max(abs(peak) for peak, _ in parts)
+    letters = []
+    positives = 0
+    for peak, duration in parts:
+        if peak > 0:
+            positives += 1
+            key, letter = ("r", "R") if positives == 1 else ("r2", "R'")
+            if positives > 2:
+                letters.append("R''" if abs(peak) >= largest / 2 else "r''")
+                continue
+        elif positives == 0:
+            key, letter = "q", "QS" if len(parts) == 1 else "Q"
+        else:
+            key, letter = ("s", "S") if positives == 1 else ("s2", "S'")
+        letters.append(letter if abs(peak) >= largest / 2 else letter.lower())
+        if key == "s2":  # the deeper one is the S that voltages are measured on
+            if peak < out.get("s_amplitude", 0.0):
+                out["s_amplitude"], out["s_duration"] = peak, duration
+            continue
+        out[f"{key}_amplitude"], out[f"{key}_duration"] = peak, duration
+    return out, "".join(letters)
+
+
+def measure_leads(
+    names: list[str],
+    beats: np.ndarray,
+    record: dict[str, tuple[int, int, int] | None],
+    by_lead: list[dict[str, tuple[float, float] | None]],
+    usable: np.ndarray,
+) -> tuple[dict[str, LeadMeasurements], dict[str, dict[str, float]]]:
+    """All that is measured on median beats.
+
+    Args:
+        names: of the leads.
+        beats: (leads, MEDIAN_WIDTH) mV.
+        record: onset, peak and offset of P, QRS, T of all leads together, in samples of the median beat.
+        by_lead: (onset, offset) of P, QRS, T in each lead, in samples of the median beat.
+        usable: (leads,).
+
+    Returns:
+        The leads' measurements, and the net areas of P, QRS and T in the leads (mV · samples) for the axes.
+    """
+    qrs = record["QRS"]
+    assert qrs is not None, "a median beat has a QRS"
+    on, _, off = qrs
+    level = beats[:, max(on - _BASELINE, 0) : max(on, 1)].mean(1)
+    flat = beats - level[:, None]
+    last = beats.shape[1] - 1
+    j = flat[:, min(off - 1, last) : min(off + 2, last + 1)].mean(1)
+    j60 = flat[:, min(off + 28, last) : min(off + 33, last + 1)].mean(1)
+    areas: dict[str, dict[str, float]] = {"P": {}, "QRS": {}, "T": {}}
+    # a QRS that ends off the isoelectric level (ST shift) is measured against the line from onset to J
+    net = flat[:, on : off + 1].sum(1)
+    t = record["T"]
+    t_values = None if t is None else flat[:, t[0] : t[2] + 1]
+    p = record["P"]
+    if p is not None:
+        p_level = beats[:, max(p[0] - 3, 0) : p[0] + 1].mean(1)
+        p_flat = beats[:, p[0] : p[2] + 1] - p_level[:, None]
+        tilt = np.linspace(0, 1, p_flat.shape[1])
+        p_net = (p_flat - p_flat[:, -1:] * tilt).sum(1)
+    leads = {}
+    for k, name in enumerate(names):
+        if not usable[k]:
+            leads[name] = LeadMeasurements()
+            continue
+        marks = by_lead[k]
+        areas["QRS"][name] = float(net[k])
+        values: dict[str, Any]
+        values, letters = name_components(components(flat[k, on : off + 1].tolist()))
+        q = marks["QRS"]
+        if q is not None:
+            values["qrs"] = (q[1] - q[0]) * _MS
+        if t_values is not None and t_values.shape[1]:
+            areas["T"][name] = float(t_values[k].sum())
+            tl = marks["T"]
+            if tl is not None:
+                values["t_amplitude"] = _larger(t_values[k])
+                values["t_duration"] = (tl[1] - tl[0]) * _MS
+                if q is not None:
+                    values["qt"] = (tl[1] - q[0]) * _MS
+        if p is not None:
+            areas["P"][name] = float(p_net[k])
+            pl = marks["P"]
+            if pl is not None:
+                values["p_amplitude"] = _larger(p_flat[k])
+                values["p_duration"] = (pl[1] - pl[0]) * _MS
+                if q is not None:
+                    values["pr"] = (q[0] - pl[0]) * _MS
+        values |= {"st_j": j[k], "st_j60": j60[k], "st_slope": (j60[k] - j[k]) / 0.06}
+        values = {key: round(float(value), 4) for key, value in values.items()}
+        leads[name] = LeadMeasurements(**values, morphology=letters, median_beat=flat[k])
+    return leads, areas
+
+
+def _larger(values: np.ndarray) -> float:
+    high, low = float(values.max()), float(values.min())
+    return high if high >= -low else low
+
+
+def voltages(leads: dict[str, LeadMeasurements]) -> dict[str, float | None]:
+    """Sokolow–Lyon (1949) and Cornell (Casale 1985), mV; None without their leads."""
+
+    def height(name: str) -> float | None:
+        lead = leads.get(name)
+        return (
+            None
+            if lead is None or lead.morphology is None
+            else max(lead.r_amplitude or 0.0, lead.r2_amplitude or 0.0)
+        )
+
+    def depth(name: str) -> float | None:
+        lead = leads.get(name)
+        if lead is None or lead.morphology is None:
+            return None
+        return -min(lead.s_amplitude or 0.0, (lead.q_amplitude or 0.0) if lead.morphology == "QS" else 0.0)
+
+    s1, s3, avl = depth("V1"), depth("V3"), height("aVL")
+    lateral = [r for r in (height("V5"), height("V6")) if r is not None]
+    return {
+        "sokolow_lyon": round(s1 + max(lateral), 4) if s1 is not None and lateral else None,
+        "cornell": round(avl + s3, 4) if avl is not None and s3 is not None else None,
+    }
+
+
+def rhythm(rr: np.ndarray, shape: np.ndarray, has_p: np.ndarray) -> RhythmStatistics:
+    """Statistics of the intervals.
+
+    Args:
+        rr: (beats − 1,) ms.
+        shape: (beats,) number of each beat's QRS shape.
+        has_p: (beats,) whether the record's P wave was found.
+    """
+    if len(rr) == 0:
+        return RhythmStatistics(p_presence=float(has_p.mean()) if len(has_p) else None)
+    usual = np.median(rr)
+    early = int((rr < 0.8 * usual).sum())
+    normal = (shape[1:] == 0) & (shape[:-1] == 0)
+    nn = rr[normal]
+    pairs = normal[1:] & normal[:-1]
+    steps = np.diff(rr)[pairs]
+    out: dict[str, Any] = {}
+    if len(nn) >= 3:
+        out["sdnn"] = round(float(nn.std(ddof=1)), 1)
+        out["regular"] = bool(nn.std() < 0.1 * nn.mean())
+    if len(steps) >= 2:
+        out["rmssd"] = round(float(np.sqrt(np.mean(np.square(steps)))), 1)
+        out["pnn50"] = round(float(100 * (np.abs(steps) > 50).mean()), 1)
+    return RhythmStatistics(
+        rr_min=round(float(rr.min()), 1),
+        rr_max=round(float(rr.max()), 1),
+        p_presence=round(float(has_p.mean()), 3),
+        premature=early,
+        shapes=tuple(np.bincount(shape).tolist()),
+        **out,
+    )

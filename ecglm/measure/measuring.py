@@ -1,0 +1,151 @@
+"""`measure`: one ECG in, its `Measurements` out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ecglm.ecg import ECG
+from ecglm.measure import intervals
+from ecglm.measure.beats import find_beats
+from ecglm.measure.delineation import KINDS, Delineation, delineate
+from ecglm.measure.measurements import MEDIAN_R, LeadMeasurements, Measurements, Wave
+from ecglm.measure.working import RATE, Working, prepare
+
+_MS = 1000 / RATE
+_P_SHARE = 0.5  # of the dominant beats: with fewer P waves there is no PR interval of the record
+
+
+def measure(ecg: ECG) -> Measurements:
+    """Measure an ECG as a cardiograph does.
+
+    Args:
+        ecg: any leads, any length, any sampling rate from 100 Hz.
+
+    Returns:
+        Intervals, axes, amplitudes, waves, rhythm; definitions and sources stand in docs/measurements.md.
+        What cannot be measured is None, and `reasons` says why: bad signals raise nothing.
+    """
+    working = prepare(ecg.signal, ecg.sampling_rate)
+    spikes = tuple(_given(working.spikes, working, ecg.num_samples).tolist())
+    nothing: dict[str, Any] = {
+        "sampling_rate": ecg.sampling_rate,
+        "pacing_spikes": spikes,
+        "leads": {name: LeadMeasurements() for name in ecg.leads},
+    }
+    if not working.usable.any():
+        return Measurements(**nothing, reasons={"heart_rate": "no lead carries a signal"})
+    r_peaks = find_beats(working)
+    if len(r_peaks) == 0:
+        short = ecg.duration < 1
+        why = f"the recording lasts {ecg.duration:g} s" if short else "no QRS complex was found"
+        return Measurements(**nothing, reasons={"heart_rate": why})
+    waves = delineate(working, r_peaks)
+    values, reasons = _record(ecg, working, r_peaks, waves)
+    return Measurements(**(nothing | values), reasons=reasons)
+
+
+def _given(samples: np.ndarray, working: Working, num_samples: int) -> np.ndarray:
+    """Samples of the working signal as samples of the given recording."""
+    return np.clip(np.rint(samples * working.factor), 0, max(num_samples - 1, 0)).astype(int)
+
+
+def _record(
+    ecg: ECG, working: Working, r_peaks: np.ndarray, waves: Delineation
+) -> tuple[dict[str, Any], dict[str, str]]:
+    reasons: dict[str, str] = {}
+    main = waves.shape == 0
+    rr = np.diff(r_peaks) * _MS
+    out: dict[str, Any] = {
+        "r_peaks": tuple(_given(r_peaks, working, ecg.num_samples).tolist()),
+        "rr_series": tuple(np.round(rr, 1).tolist()),
+        "beat_shapes": tuple(waves.shape.tolist()),
+        "rhythm": intervals.rhythm(rr, waves.shape, waves.record_present[:, 0]),
+        "waves": list(_waves(ecg, working, waves)),
+    }
+    if len(rr):
+        mean = float(rr.mean())
+        out |= {"rr": round(mean, 1), "heart_rate": round(60_000 / mean, 1)}
+    else:
+        reasons["heart_rate"] = "one beat only"
+    record = _typical_marks(waves.record_marks, waves.record_present, r_peaks, main)
+    by_lead = _marks_by_lead(waves, r_peaks, main)
+    beats = intervals.median_beats(working.fine, r_peaks[main])
+    leads, areas = intervals.measure_leads(list(ecg.leads), beats, record, by_lead, working.usable)
+    p, qrs, t = record["P"], record["QRS"], record["T"]
+    assert qrs is not None, "the dominant beats have a QRS"
+    out["qrs"] = (qrs[2] - qrs[0]) * _MS
+    if p is None:
+        reasons["pr"] = "no P wave before most beats"
+    else:
+        out |= {"pr": (qrs[0] - p[0]) * _MS, "p_duration": (p[2] - p[0]) * _MS}
+    if t is None:
+        reasons["qt"] = "no T wave was found"
+    else:
+        out["qt"] = (t[2] - qrs[0]) * _MS
+        if "rr" in out:
+            out |= {key: round(v, 1) for key, v in intervals.corrected_qt(out["qt"], out["rr"]).items()}
+        else:
+            reasons["qtc"] = "one beat only"
+    for key, kind in (("axis", "QRS"), ("p_axis", "P"), ("t_axis", "T")):
+        angle = intervals.axis(areas[kind])
+        if angle is None:
+            reasons[key] = f"needs a net {kind} in two limb leads"
+        else:
+            out[key] = round(angle, 1)
+    out |= intervals.voltages(leads)
+    out["leads"] = leads
+    return out, reasons
+
+
+def _typical_marks(
+    marks: np.ndarray, present: np.ndarray, r_peaks: np.ndarray, main: np.ndarray
+) -> dict[str, tuple[int, int, int] | None]:
+    """Onset, peak, offset of the record's waves in the median beat: the median of the dominant beats'."""
+    relative = marks[main] - r_peaks[main][:, None, None]
+    out: dict[str, tuple[int, int, int] | None] = {}
+    for k, kind in enumerate(KINDS):
+        has = present[main, k]
+        if has.mean() < _P_SHARE:
+            out[kind] = None if kind != "QRS" else _whole(np.median(relative[:, k], axis=0))
+        else:
+            out[kind] = _whole(np.median(relative[has, k], axis=0))
+    return out
+
+
+def _whole(marks: np.ndarray) -> tuple[int, int, int]:
+    on, peak, off = np.clip(np.rint(marks) + MEDIAN_R, 0, intervals.MEDIAN_WIDTH - 1).astype(int).tolist()
+    return on, peak, off
+
+
+def _marks_by_lead(
+    waves: Delineation, r_peaks: np.ndarray, main: np.ndarray
+) -> list[dict[str, tuple[float, float] | None]]:
+    """Onset and offset in each lead's median beat."""
+    relative = waves.marks[main][..., ::2] - (r_peaks[main] - MEDIAN_R)[:, None, None, None]
+    has = waves.present[main]
+    values = np.where(has[..., None], relative, np.inf)
+    values.sort(axis=0)
+    count = has.sum(0)
+    enough = (count * 2 >= main.sum()) & (count > 0)
+    low = np.maximum(count - 1, 0) // 2
+    middle = np.take_along_axis(values, low[None, :, :, None], axis=0)[0].tolist()
+    return [
+        {kind: tuple(middle[lead][k]) if enough[lead, k] else None for k, kind in enumerate(KINDS)}  # type: ignore[misc]
+        for lead in range(len(middle))
+    ]
+
+
+def _waves(ecg: ECG, working: Working, waves: Delineation) -> Iterator[Wave]:
+    """In order of beats; of each beat the record's waves first, then the leads'."""
+    names: list[str | None] = [None, *ecg.leads]
+    marks = np.concatenate([waves.record_marks[:, None], waves.marks], axis=1)
+    present = np.concatenate([waves.record_present[:, None], waves.present], axis=1)
+    beat, lead, kind = np.nonzero(present)
+    samples = _given(marks[beat, lead, kind], working, ecg.num_samples)
+    on, peak, off = samples.T.tolist()
+    which = [names[k] for k in lead.tolist()]
+    kinds = [KINDS[k] for k in kind.tolist()]
+    return map(Wave, which, kinds, on, peak, off, beat.tolist())

@@ -1,0 +1,77 @@
+"""One window per beat and lead, at 125 Hz around R, as the boundary network and the averages see them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ecglm.measure.working import COARSE, RATE, Working
+
+BEFORE, AFTER = 60, 92
+"""Samples of 8 ms before and after R: 480 ms hold a PR interval of 400 ms, 736 ms a QT interval of 650 ms."""
+WIDTH = BEFORE + AFTER
+_GROUP = 16  # beats averaged together at most: in a long recording the shape drifts
+_ALIKE = 0.9  # least correlation of beats of one shape, QRS and surroundings, all leads together
+_QRS = slice(BEFORE - 12, BEFORE + 14)  # −96 to +112 ms around R
+
+
+def gather(working: Working, r_peaks: np.ndarray) -> np.ndarray:
+    """(beats, leads, WIDTH) mV, the middle value of each window taken away; the ends hold the last value."""
+    centre = r_peaks // COARSE
+    index = centre[:, None] + np.arange(-BEFORE, AFTER)
+    np.clip(index, 0, working.coarse.shape[1] - 1, out=index)
+    windows = working.coarse[:, index].transpose(1, 0, 2)
+    return windows - np.median(windows[:, :, ::4], axis=2, keepdims=True)
+
+
+def shapes(windows: np.ndarray) -> np.ndarray:
+    """(beats,) number of the shape each beat has: 0 is the most frequent one, each stray one has its own."""
+    beats = len(windows)
+    part = windows[:, :, _QRS].reshape(beats, -1)
+    part = part - part.mean(1, keepdims=True)
+    norm = np.sqrt(np.einsum("bi,bi->b", part, part))
+    part = part / (norm[:, None] + 1e-9)
+    shape = np.full(beats, -1)
+    left = np.arange(beats)
+    number = 0
+    while len(left):
+        if number < 4 and len(left) > 1:
+            template = np.median(part[left], axis=0)
+            template /= np.linalg.norm(template) + 1e-9
+            alike = part[left] @ template > _ALIKE
+            if not alike.any():
+                best = int(np.argmax((part[left] @ part[left].T > _ALIKE).sum(0)))
+                alike = part[left] @ part[left[best]] > _ALIKE
+                alike[best] = True
+            shape[left[alike]] = number
+            left = left[~alike]
+            number += 1
+        else:
+            shape[left] = np.arange(number, number + len(left))
+            break
+    counts = np.bincount(shape)
+    order = np.argsort(-counts, kind="stable")
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return rank[shape]
+
+
+def typical(windows: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    """The median window of up to 16 neighbours of each beat's shape: (beats, leads, WIDTH)."""
+    out = np.empty_like(windows)
+    for number in range(int(shape.max()) + 1):
+        members = np.flatnonzero(shape == number)
+        parts = max(-(-len(members) // _GROUP), 1)
+        for group in np.array_split(members, parts):
+            if len(group) < 3:
+                out[group] = windows[group].mean(0) if len(group) else 0
+            else:
+                out[group] = np.median(windows[group], axis=0)
+    return out
+
+
+def intervals(r_peaks: np.ndarray) -> np.ndarray:
+    """(beats, 2) s to the beat before and the beat after; 1.5 where there is none, and at most 1.5."""
+    rr = np.diff(r_peaks) / RATE
+    out = np.full((len(r_peaks), 2), 1.5, np.float32)
+    out[1:, 0], out[:-1, 1] = rr, rr
+    return np.minimum(out, 1.5)

@@ -1,0 +1,152 @@
+"""The signal as it is worked on: one rate, no gaps, no wander, and leads without an ECG set aside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ecglm.preprocessing import FLAT, fill_missing, resample
+
+RATE = 500
+"""Hz at which everything is measured: 2 ms, the step of the standards for diagnostic recorders."""
+COARSE = 4
+"""Samples of the working signal averaged into one where beats and boundaries are looked for: 125 Hz."""
+_WANDER_STEP = 20  # samples of the working signal per sample of the wander, 25 Hz
+_RAIL = 20.0  # mV: no ECG is that large; such a lead shows an amplifier at its rail
+
+
+@dataclass(frozen=True)
+class Working:
+    """A recording made ready.
+
+    Args:
+        fine: (leads, samples) float32 mV at `RATE`, wander and pacing spikes removed; zero where unusable.
+        coarse: (leads, samples / `COARSE`) block means of `fine`.
+        usable: (leads,) whether the lead carries anything.
+        spikes: samples of `fine` at which a pacemaker fired.
+        factor: samples of the given recording per sample of `fine`.
+    """
+
+    fine: np.ndarray
+    coarse: np.ndarray
+    usable: np.ndarray
+    spikes: np.ndarray
+    factor: float
+
+
+def prepare(signal: np.ndarray, sampling_rate: float) -> Working:
+    """Make a recording ready to be measured.
+
+    Args:
+        signal: (leads, samples) mV; NaN where unknown.
+        sampling_rate: Hz.
+    """
+    num_samples = signal.shape[1]
+    if num_samples < 2:
+        signal = np.zeros((len(signal), 2), np.float32)
+    known = np.isfinite(signal)
+    complete = known.all()
+    usable = (np.ones(len(signal), bool)) if complete else known.mean(1) > 0.5
+    filled = signal if complete else fill_missing(signal)
+    spread = filled.max(1) - filled.min(1)
+    usable = usable & (spread > FLAT)
+    if not usable.all():
+        filled = np.where(usable[:, None], filled, np.float32(0))
+    fine = _at_working_rate(filled, sampling_rate)
+    fine, spikes = _without_spikes(fine)
+    fine = fine - _wander(fine)
+    coarse = _block_mean(fine, COARSE)
+    return Working(fine, coarse, usable, spikes, sampling_rate / RATE)
+
+
+def _at_working_rate(signal: np.ndarray, rate: float) -> np.ndarray:
+    if rate == RATE:
+        return signal
+    if rate > 2 * RATE:  # boxcars first: cheap, and the polyphase filter has less to do
+        factor = int(rate // RATE)
+        signal, rate = _block_mean(signal, factor), rate / factor
+    return resample(signal, rate, RATE)
+
+
+def _block_mean(signal: np.ndarray, width: int) -> np.ndarray:
+    blocks = max(signal.shape[1] // width, 1)
+    if signal.shape[1] < width:
+        return signal.mean(1, keepdims=True)
+    parts = signal[:, : blocks * width].reshape(len(signal), blocks, width)
+    return np.einsum("lbw->lb", parts) * np.float32(1 / width)
+
+
+def _wander(signal: np.ndarray) -> np.ndarray:
+    """What lies below about 0.5 Hz, without delay; it starts and ends as the signal does."""
+    from scipy.signal import sosfiltfilt
+
+    slow = _block_mean(signal, _WANDER_STEP).astype(np.float64)
+    length = slow.shape[1]
+    if length > 12:
+        slow = sosfiltfilt(_filters()["wander"], slow, axis=1, padtype="odd", padlen=min(60, length - 1))
+    else:
+        slow = np.repeat(np.median(slow, axis=1, keepdims=True), length, axis=1)
+    # back to the working rate: straight lines between the blocks' centres
+    step = np.diff(slow, axis=1, append=slow[:, -1:])
+    ramp = (np.arange(_WANDER_STEP) / _WANDER_STEP).astype(np.float32)
+    half = _WANDER_STEP // 2
+    lines = slow.astype(np.float32)[:, :, None] + step.astype(np.float32)[:, :, None] * ramp
+    lines = lines.reshape(len(signal), -1)
+    out = np.empty_like(signal, dtype=np.float32)
+    half = min(half, signal.shape[1])
+    out[:, :half] = lines[:, :1]
+    rest = min(signal.shape[1] - half, lines.shape[1])
+    out[:, half : half + rest] = lines[:, :rest]
+    out[:, half + rest :] = lines[:, -1:]
+    return out
+
+
+def _without_spikes(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Find the spikes of a pacemaker, at most a few ms wide, and draw a line under them."""
+    n = signal.shape[1]
+    if n < RATE:
+        return signal, np.empty(0, int)
+    step = np.abs(signal[:, 1:] - signal[:, :-1])
+    # a QRS climbs over many samples, so its second step is as steep as its first; a spike turns back at once
+    total = np.einsum("ln->n", step)
+    level = np.partition(total, int(0.995 * len(total)))[int(0.995 * len(total))]
+    typical = float(total.mean())
+    if total.max() < 0.25 or total.max() < 3 * level or typical == 0:
+        return signal, np.empty(0, int)
+    return _draw_under(signal, total, level)
+
+
+def _draw_under(signal: np.ndarray, total: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
+    n = signal.shape[1]
+    steep = np.flatnonzero(total > max(2.5 * level, 0.25))
+    groups = np.split(steep, np.flatnonzero(np.diff(steep) > 6) + 1)
+    signal = signal.copy()
+    spikes = []
+    for group in groups:
+        first, last = int(group[0]), int(group[-1]) + 1
+        if last - first > 5:  # over 10 ms: no spike
+            continue
+        a, b = max(first - 1, 0), min(last + 3, n - 1)
+        line = np.linspace(0, 1, b - a + 1, dtype=np.float32)
+        under = signal[:, a : a + 1] + line * (signal[:, b : b + 1] - signal[:, a : a + 1])
+        height = np.abs(signal[:, a : b + 1] - under).sum(0).max()
+        rest = np.abs(signal[:, b] - signal[:, a]).sum()
+        if rest > 0.6 * height:  # it does not turn back: a step or a steep QRS
+            continue
+        signal[:, a : b + 1] = under
+        spikes.append(first)
+    return signal, np.array(spikes, int)
+
+
+_KEPT: dict[str, np.ndarray] = {}
+
+
+def _filters() -> dict[str, np.ndarray]:
+    """Second-order sections, designed once."""
+    if not _KEPT:
+        from scipy.signal import butter
+
+        _KEPT["wander"] = butter(2, 0.5, "lowpass", fs=RATE / _WANDER_STEP, output="sos")
+        _KEPT["qrs"] = butter(2, [6, 22], "bandpass", fs=RATE / COARSE, output="sos")
+    return _KEPT
