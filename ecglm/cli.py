@@ -246,6 +246,41 @@ def render(
 
 
 @app.command()
+def deidentify(
+    files: Records,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write into.")],
+    prefix: Annotated[str, typer.Option(help="New names are PREFIX-000001, PREFIX-000002 ….")] = "ecg",
+    report: Annotated[Path | None, typer.Option(help="JSON file for what was removed from each.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Copy ECGs without names, identifiers, dates and free text; the signal stays the same to the bit."""
+    from ecglm.io.deidentify import deidentify
+
+    done, failed = [], 0
+    for number, file in enumerate(files, start=1):
+        try:
+            done.append(deidentify(file, out, f"{prefix}-{number:06d}"))
+        except (ValueError, OSError) as error:
+            failed += 1
+            typer.echo(f"ecglm: {' '.join(str(error).split())}", err=True)
+            continue
+        if not as_json:
+            places = len(done[-1].removed)
+            typer.echo(f"{done[-1].path}  from {file}, {places} place{'s' * (places != 1)} emptied")
+    document = [each.to_dict() for each in done]
+    if report:
+        report.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    if as_json:
+        _print_json(document)
+    elif done and not report:
+        typer.echo(
+            "Which places: --report FILE.json or --json. The list names the files they came from.", err=True
+        )
+    if failed:
+        raise ValueError(f"{failed} of {len(files)} files were not written")
+
+
+@app.command()
 def convert(
     system: Annotated[str, typer.Argument(help="Which system's authors wrote the file, e.g. merl.")],
     file: Annotated[Path, typer.Argument(help="Their checkpoint, .pth or .safetensors.")],

@@ -312,7 +312,8 @@ def _acquired(element: Element) -> str | None:
     """When the recording began: the low, center or high end of the effective time."""
     for name in ("low", "center", "high"):
         found = element.find(f"effectiveTime/{name}")
-        if found is not None and (moment := iso_time(found.get("value"))):
+        moment = iso_time(found.get("value")) if found is not None else None
+        if moment and not moment.startswith("1900"):  # that year says that the time is not known
             return moment
     return None
 

@@ -31,7 +31,8 @@ HEADER = struct.Struct("<HHIBB6s")
 """Of a section: check sum, number, length, versions of section and protocol, reserved."""
 _POINTER = struct.Struct("<HII")
 _HEADER = HEADER.size
-_DEFAULT_TABLES = 19999  # the number of tables that stands for the standard's own
+DEFAULT_TABLES = 19999
+"""The number of Huffman tables that stands for the standard's own."""
 
 _LEADS = dict(
     enumerate(
@@ -411,7 +412,7 @@ def _decoder(path: Path, section: Section | None) -> Callable[[bytes, int], np.n
 
 def _tables(path: Path, body: bytes) -> list[_Table]:
     number = int.from_bytes(body[:2], "little")
-    if number == _DEFAULT_TABLES:
+    if number == DEFAULT_TABLES:
         return [_look_up(path, [(prefix, bits, True, value, code) for prefix, bits, value, code in _DEFAULT])]
     tables, position = [], 2
     for _ in range(number):
@@ -505,6 +506,12 @@ def _is_heal_force(leads: list[_Lead], rhythm: Section) -> bool:
         return False
     differences, size = rhythm.body[4], int.from_bytes(rhythm.body[6:8], "little")
     return not differences and 2 * size == 3 * leads[0].num_samples * len(leads)
+
+
+def is_heal_force(sections: dict[int, Section]) -> bool:
+    """Whether a file's rhythm is packed in Heal Force's way."""
+    leads, _ = _lead_definition(Path(), sections[3], sections[6])
+    return _is_heal_force(leads, sections[6])
 
 
 def _heal_force(

@@ -1,0 +1,423 @@
+"""De-identification: names, identifiers and dates planted everywhere a format has room; none may come out."""
+
+import json
+import shutil
+import struct
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import wfdb
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from typer.testing import CliRunner
+from vendor_files import EIGHT, a_set, aecg, muse, philips, schiller, scp, scp_file
+
+from ecglm import ECG, LEADS_12, ECGFileError, read, simulate, write
+from ecglm.cli import app
+from ecglm.io.deidentify import Removal, deidentify, dicom, edf
+
+NAME, NUMBER, DAY = "Zyxwvut", "QX99887766", "19470813"
+DATES = (DAY, "1947-08-13", "13.08.47", "13-AUG-1947", "08-13-1947", "13/08/1947")
+PLANTED = (NAME, NUMBER, *DATES)
+
+
+@pytest.fixture(scope="module")
+def counts() -> np.ndarray:
+    return np.rint(simulate("normal", 7).signal[:, :1000] * 200).astype(np.int64)
+
+
+def nothing_left(folder: Path, planted=PLANTED) -> None:
+    """No planted word in the bytes or the names of the files, in any of the usual encodings."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert files
+    for path in files:
+        content = path.read_bytes()
+        for word in planted:
+            assert word.lower() not in str(path.relative_to(folder)).lower()
+            for encoding in ("utf-8", "utf-16-le", "utf-16-be"):
+                for form in (word, word.upper(), word.lower()):
+                    assert form.encode(encoding) not in content, f"{word} in {path.name}"
+
+
+def same_signal(before: ECG, after: ECG) -> None:
+    assert before.sampling_rate == after.sampling_rate
+    assert before.signal.tobytes() == after.signal.tobytes()
+
+
+# ---------------------------- WFDB
+
+
+def test_wfdb_record_with_notes_everywhere(tmp_path, counts):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    wfdb.wrsamp(
+        NAME, fs=500, units=["mV"] * 3, sig_name=["I", "II", NAME], fmt=["16"] * 3, write_dir=str(folder),
+        p_signal=counts[:3].T / 200,
+        comments=[f"Patient {NAME} {NUMBER}", "Age: 97", "Sex: F", "Dx: 426783006"],
+    )  # fmt: skip
+    wfdb.wrann(NAME, "atr", np.array([10, 50]), ["N", "N"], aux_note=[NAME, NUMBER], write_dir=str(folder))
+    header = folder / f"{NAME}.hea"
+    lines = header.read_text().splitlines()
+    header.write_text("\n".join([f"{lines[0]} 10:11:12 13/08/1947", *lines[1:]]))
+    with (folder / f"{NAME}.dat").open("ab") as file:
+        file.write(NAME.encode())
+    done = deidentify(header, tmp_path / "out", "a-1")
+    after = read(done.path)
+    same_signal(read(header), after)
+    assert after.leads == ("I", "II", "channel1")
+    assert after.metadata["age"] == 90 and after.metadata["sex"] == "female"
+    assert after.metadata["dx"] == ["426783006"]
+    assert {"date and time of the header", "comments of the header", "the file's name"} <= set(done.removed)
+    assert any(".atr" in place for place in done.removed) and any("behind" in place for place in done.removed)
+    nothing_left(tmp_path / "out")
+
+
+def test_challenge_file_loses_the_head_of_its_matlab_file(tmp_path, counts):
+    samples = counts[:2].astype("<i2")
+    (tmp_path / "p.mat").write_bytes(NUMBER.encode().ljust(24, b"\0") + samples.T.tobytes())
+    lines = [
+        f"p.mat 16+24 200/mV 16 0 {row[0]} 0 0 {name}" for row, name in zip(samples, ("I", "II"), strict=True)
+    ]
+    (tmp_path / "p.hea").write_text("\n".join([f"p 2 500 {samples.shape[1]}", *lines, f"#Dx: {NAME}"]))
+    done = deidentify(tmp_path / "p.hea", tmp_path / "out", "a-1")
+    same_signal(read(tmp_path / "p.hea"), read(done.path))
+    np.testing.assert_array_equal(wfdb.rdrecord(str(done.path)[:-4], physical=False).d_signal, samples.T)
+    nothing_left(tmp_path / "out")
+
+
+def test_wfdb_record_in_segments(tmp_path, counts):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for part in ("a", "b"):
+        wfdb.wrsamp(
+            f"{NAME}_{part}", fs=500, units=["mV"], sig_name=["II"], fmt=["16"], write_dir=str(folder),
+            p_signal=counts[:1].T / 200, comments=[NUMBER],
+        )  # fmt: skip
+    (folder / f"{NAME}.hea").write_text(f"{NAME}/2 1 500 2000\n{NAME}_a 1000\n{NAME}_b 1000\n")
+    done = deidentify(folder / NAME, tmp_path / "out", "a-1")
+    same_signal(read(folder / NAME), read(done.path))
+    nothing_left(tmp_path / "out")
+
+
+# ---------------------------- XML
+
+
+def places(root: ElementTree.Element):
+    """Each distinct element and attribute, as functions that put a word there."""
+    seen = set()
+    for element in root.iter():
+        if ("text", element.tag) not in seen:
+            seen.add(("text", element.tag))
+            yield element.tag, lambda word, e=element: setattr(e, "text", word)
+        for key in element.attrib:
+            if (key, element.tag) not in seen:
+                seen.add((key, element.tag))
+                yield f"{element.tag}@{key}", lambda word, e=element, k=key: e.set(k, word)
+        if ("new", element.tag) not in seen:
+            seen.add(("new", element.tag))
+            yield f"{element.tag}/new", lambda word, e=element: e.append(named(word))
+
+
+def named(word: str) -> ElementTree.Element:
+    element = ElementTree.Element(f"n{word}" if word.isalpha() else "comments", {"planted": word})
+    element.text = word
+    element.tail = word
+    return element
+
+
+SAMPLES = ("digits", "WaveFormData", "parsedwaveforms", "data")
+XML = {
+    "aecg": lambda counts: aecg(
+        a_set({"I": "1 2 3 4", "II": "4 5 6 7", "V1": "7 8 9 1"})
+        + "<id root='1.2' extension='x'/><author><seriesAuthor><id extension='0'/></seriesAuthor></author>"
+        "<effectiveTime><low value='20020101000000'/></effectiveTime><subjectOf><annotationSet><component>"
+        "<annotation><code code='MDC_ECG_TIME_PD_QT'/><value xsi:type='PQ' value='400' unit='ms'/>"
+        "</annotation></component>"
+        "</annotationSet></subjectOf>"
+    ),
+    "muse": lambda counts: muse(
+        counts,
+        names=EIGHT,
+        extra="<Diagnosis><DiagnosisStatement><StmtText>x</StmtText></DiagnosisStatement></Diagnosis>"
+        "<RestingECGMeasurements><QTInterval>400</QTInterval></RestingECGMeasurements>",
+    ).split("?>", 1)[1],
+    "philips": philips,
+    "schiller": lambda counts: schiller(
+        counts, "<annotation_global><name>HR</name><value>70</value></annotation_global><note>x</note>"
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", XML)
+def test_no_element_or_attribute_of_an_xml_file_lets_a_word_through(tmp_path, counts, kind):
+    text = XML[kind](counts[:, :20])
+    path, tried, refused = tmp_path / "in.xml", 0, 0
+    number = len(list(places(ElementTree.fromstring(text))))
+    for place in range(number):
+        if list(places(ElementTree.fromstring(text)))[place][0].rpartition("}")[2] in SAMPLES:
+            continue  # a number or letter there is a sample
+        for word in (NAME, NUMBER, DAY):
+            root = ElementTree.fromstring(text)
+            where, put = list(places(root))[place]
+            put(word)
+            comment = ElementTree.Comment(f"{NAME} {DAY}")
+            root.append(comment)
+            path.write_bytes(ElementTree.tostring(root, encoding="utf-8"))
+            try:
+                before = read(path)
+            except ECGFileError:
+                continue  # a place that the reader needs
+            tried += 1
+            out = tmp_path / "out"
+            try:
+                done = deidentify(path, out, "a-1")
+            except ECGFileError:
+                refused += 1
+            else:
+                same_signal(before, read(done.path))
+                nothing_left(out)
+            shutil.rmtree(out, ignore_errors=True)
+    assert tried > number  # more than a third of the places with all three words
+    assert refused < tried / 20, where
+
+
+def test_xml_samples_keep_signal_age_and_measurements(tmp_path, io_samples):
+    out = tmp_path / "out"
+    words = (
+        "Clark",
+        "SBJ-123",
+        "ZZDEMO",
+        "KANYE",
+        "AGUIRRE",
+        "081486213",
+        "25060897140",
+        "FN-3A045256",
+        "River City",
+    )
+    for number, name in enumerate(
+        (
+            "aecg_fda/Example aECG.xml",
+            "aecg_liryc/hl7aecg_example.xml",
+            "muse_xml_ml4h/muse_ecg_deidentified_1.xml",
+            "muse_xml_wfdb_pair_EGM/muse-sinus.xml",
+            "philips_sierra_xml/examples/xml/1_04/3191723_ZZDEMOPTONLY_1-04_orig.xml",
+            "philips_sierra_xml/pysierraecg/tests/fixtures/1_03/repbeats_example.xml",
+            "cardio_tests/sample.xml",
+        )
+    ):
+        before = read(io_samples / name)
+        done = deidentify(io_samples / name, out, f"a-{number}")
+        after = read(done.path, keep_identity=True)
+        same_signal(before, after)
+        assert after.leads == before.leads and len(done.removed) > 5
+        for key in ("age", "sex"):
+            assert after.metadata.get(key) == before.metadata.get(key)
+        kept = after.metadata["device"]
+        for key in ("heart_rate", "qt", "qrs"):
+            assert kept["measurements"].get(key) == before.metadata["device"]["measurements"].get(key)
+        assert (
+            kept["median_beats"].signal.tobytes()
+            == before.metadata["device"]["median_beats"].signal.tobytes()
+        )
+        assert "acquired" not in after.metadata and "report" not in after.metadata
+        assert "identity" not in after.metadata
+        assert kept.get("statements", ["MDC_ECG_RHY_SINUS_RHY"]) == [
+            "MDC_ECG_RHY_SINUS_RHY"
+        ]  # a code, no text
+    nothing_left(out, words)
+
+
+# ---------------------------- SCP-ECG
+
+
+def test_scp_with_words_in_every_section(tmp_path, counts, io_samples):
+    word = f"{NAME} {NUMBER} {DAY}\0".encode()
+    tags = b"".join(
+        bytes([tag]) + struct.pack("<H", len(value)) + value
+        for tag, value in [
+            *((tag, word) for tag in (0, 1, 2, 3, 9, 10, *range(13, 24), 30, 31, 35, 200)),
+            (4, struct.pack("<HB", 93, 1) + word), (5, struct.pack("<HBB", 1947, 8, 13)), (8, b"\1" + word),
+            (25, struct.pack("<HBB", 1947, 8, 13)), (27, struct.pack("<H", 5)), (33, b"\2\0" + word),
+        ]
+    )  # fmt: skip
+    sections = scp(counts)
+    sections = {number: body + word for number, body in sections.items()}
+    sections |= {1: tags + b"\xff\0\0" + word, **dict.fromkeys((7, 8, 9, 10, 11), word * 3)}
+    path = tmp_path / f"{NAME}.scp"
+    path.write_bytes(scp_file(sections, first=0, good=False) + word)
+    done = deidentify(path, tmp_path / "out", "a-1")
+    before, after = read(path), read(done.path)
+    same_signal(before, after)
+    assert not after.metadata.get("warnings")  # pointers, lengths and check sums are as they should be
+    assert after.metadata["age"] == 90 and after.metadata["sex"] == "male"
+    assert after.metadata["lead_placement"] == "Mason-Likar" and after.metadata["filters"] == {"low": 0.05}
+    assert struct.pack("<HBB", 1947, 8, 13) not in done.path.read_bytes()
+    assert "section 1, last name" in done.removed and "section 8" in done.removed
+    nothing_left(tmp_path / "out")
+    sample = io_samples / "scp_healforce" / "62.SCP"
+    same_signal(read(sample), read(deidentify(sample, tmp_path / "out", "a-2").path))
+
+
+# ---------------------------- EDF
+
+
+def edf_file(samples: np.ndarray, plus: bool = True) -> bytes:
+    """Two signals and annotations, two records of one second, a word in each field that takes one."""
+    word = f"{NAME} {DAY}"
+    fields = [
+        ("0", 8), (f"{NUMBER} F 13-AUG-1947 {NAME}", 80), (f"Startdate 13-AUG-1947 {NAME}", 80),
+        ("13.08.47", 8), ("10.11.12", 8), (str(256 * 4), 8), ("EDF+C " + word, 44), ("2", 8),
+        ("1", 8), ("3", 4),
+    ]  # fmt: skip
+    for row in (
+        (("ECG II", 16), (NAME, 16), ("EDF Annotations", 16)), ((word, 80),) * 3,
+        (("uV", 8), (NAME, 8), ("", 8)), (("-3276.8", 8),) * 3, (("3276.7", 8),) * 3, (("-32768", 8),) * 3,
+        (("32767", 8),) * 3, (("HP:0.05Hz LP:150Hz", 80), (word, 80), ("", 80)),
+        (("500", 8), ("500", 8), ("60", 8)), ((word, 32),) * 3,
+    ):  # fmt: skip
+        fields += row
+    content = "".join(text.ljust(width)[:width] for text, width in fields).encode()
+    for record in range(2):
+        part = samples[:, record * 500 : record * 500 + 500].astype("<i2")
+        notes = f"+{record}\x14\x14\0+{record}.5\x15\x31\x14{NAME}\x14{NUMBER}\x14\0".encode()
+        content += part[0].tobytes() + part[1].tobytes() + notes.ljust(120, b"\0")
+    return content + word.encode()
+
+
+def test_edf_with_words_in_every_field_and_annotation(tmp_path, counts):
+    path = tmp_path / "in.edf"
+    content = edf_file(counts[:2])
+    path.write_bytes(content)
+    removal, out = Removal(), tmp_path / "out"
+    out.mkdir()
+    ecg = ECG(counts[:2] / 200, 500, ("I", "II"), {"sex": "female"})
+    target = edf.keep(path, out, "a-1", removal, ecg)
+    nothing_left(out)
+    kept = target.read_bytes()
+    assert kept[8:88].split() == [b"X", b"F", b"X", b"X"]
+    # To the bit: the samples of both signals, and the marks of time.
+    for record in range(2):
+        begin = 1024 + record * 2120
+        assert kept[begin : begin + 2000] == content[begin : begin + 2000]
+        assert kept[begin + 2000 : begin + 2120] == f"+{record}\x14\x14\0".encode().ljust(120, b"\0")
+    assert kept[256:288] == b"ECG II          channel1        "
+    assert "annotations" in removal.places and "the bytes behind the last record" in removal.places
+    edfio = pytest.importorskip("edfio")
+    again = edfio.read_edf(target)
+    np.testing.assert_array_equal(again.signals[0].digital, counts[0])
+    assert again.patient.name == "X" and again.signals[0].prefiltering == "HP:0.05Hz LP:150Hz"
+
+
+# ---------------------------- DICOM
+
+
+def dicom_file(path: Path, samples: np.ndarray) -> None:
+    word = f"{NAME} {DAY}"
+
+    def code(value: str, scheme: str, meaning: str) -> Dataset:
+        item = Dataset()
+        item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
+        item.CodeMeaning = meaning
+        item.LongCodeValue = word
+        return item
+
+    root = Dataset()
+    root.SOPClassUID, root.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.9.1.1", "1.2.3.99887766"
+    root.StudyInstanceUID, root.SeriesInstanceUID = "1.2.3.4.99887766", "1.2.3.5.99887766"
+    root.PatientName, root.PatientID, root.PatientBirthDate = NAME, NUMBER, DAY
+    root.PatientSex, root.PatientAge, root.Modality = "F", "095Y", "ECG"
+    root.StudyDate = root.AcquisitionDateTime = DAY
+    root.InstitutionName = root.PatientComments = root.StudyDescription = root.ReferringPhysicianName = NAME
+    root.AccessionNumber, root.DeviceSerialNumber, root.OtherPatientIDs = NUMBER, NUMBER, NUMBER
+    block = root.private_block(0x0099, "ZYXWVUT MAKER", create=True)
+    block.add_new(1, "LO", word)
+    text = Dataset()
+    text.UnformattedTextValue, text.AnnotationGroupNumber = word, 1
+    number = Dataset()
+    number.NumericValue, number.AnnotationGroupNumber = "400", 1
+    number.ConceptNameCodeSequence = [code("5.10.2.5-5", "SCPECG", f"QT {NAME}")]
+    number.MeasurementUnitsCodeSequence = [code("ms", "UCUM", "millisecond")]
+    root.WaveformAnnotationSequence = [text, number]
+    group = Dataset()
+    group.WaveformOriginality, group.MultiplexGroupLabel = "ORIGINAL", NAME
+    group.NumberOfWaveformChannels, group.NumberOfWaveformSamples = 2, samples.shape[1]
+    group.SamplingFrequency = "500"
+    channels = []
+    for value, meaning in (("5.6.3-9-1", "Lead I (Einthoven)"), ("5.6.3-9-2", f"Lead {NAME}")):
+        channel = Dataset()
+        channel.ChannelSourceSequence = [code(value, "SCPECG", meaning)]
+        channel.ChannelSensitivity, channel.ChannelSensitivityCorrectionFactor = "5", "1"
+        channel.ChannelSensitivityUnitsSequence = [code("uV", "UCUM", "microvolt")]
+        channel.ChannelBaseline, channel.WaveformBitsStored = "0", 16
+        channel.ChannelLabel = NAME
+        channel.ChannelDerivationDescription = word
+        channels.append(channel)
+    group.ChannelDefinitionSequence = channels
+    group.WaveformBitsAllocated, group.WaveformSampleInterpretation = 16, "SS"
+    group.WaveformData = samples.astype("<i2").T.tobytes()
+    root.WaveformSequence = [group]
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = "1.2.840.10008.1.2.1"
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = root.SOPClassUID, root.SOPInstanceUID
+    meta.SourceApplicationEntityTitle = NAME
+    FileDataset(str(path), root, file_meta=meta, preamble=NAME.encode().ljust(128, b"\0")).save_as(path)
+
+
+def test_dicom_with_words_in_attributes_private_tags_annotations_and_preamble(tmp_path, counts):
+    path = tmp_path / "in.dcm"
+    dicom_file(path, counts[:2])
+    removal, out = Removal(), tmp_path / "out"
+    out.mkdir()
+    target = dicom.keep(path, out, "a-1", removal, ECG(counts[:2] / 200, 500, ("I", "II")))
+    nothing_left(out, (*PLANTED, "99887766"))
+    kept = pydicom.dcmread(target)
+    group = kept.WaveformSequence[0]
+    assert group.WaveformData == counts[:2].astype("<i2").T.tobytes()
+    np.testing.assert_allclose(kept.waveform_array(0), counts[:2].T * 5.0)
+    assert (kept.PatientAge, kept.PatientSex, kept.PatientIdentityRemoved) == ("090Y", "F", "YES")
+    source = group.ChannelDefinitionSequence[0].ChannelSourceSequence[0]
+    assert (source.CodeValue, source.CodeMeaning) == ("5.6.3-9-1", "Lead I (Einthoven)")
+    assert (
+        kept.WaveformAnnotationSequence[0].NumericValue == 400 and len(kept.WaveformAnnotationSequence) == 1
+    )
+    assert {"PatientName", "PatientID", "the preamble", "private (0099,1001)"} <= set(removal.places)
+
+
+# ---------------------------- tables, names, the command line
+
+
+def test_names_and_folders_that_are_not_taken(tmp_path, counts):
+    source = write(ECG(counts[:2] / 200, 500, ("I", "II")), tmp_path / "p.xml")
+    for name in ("../p", "a b", "", "-a"):
+        with pytest.raises(ValueError, match="not allowed"):
+            deidentify(source, tmp_path / "out", name)
+    deidentify(source, tmp_path / "out", "a-1")
+    with pytest.raises(FileExistsError, match="already"):
+        deidentify(source, tmp_path / "out", "a-1")
+    with pytest.raises(FileNotFoundError):
+        deidentify(tmp_path / "none.xml", tmp_path / "out", "a-2")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a-1.xml"]
+
+
+def test_command_line_writes_a_report_and_names_what_failed(tmp_path, counts):
+    path = tmp_path / f"{NAME}.xml"
+    path.write_text(muse(counts), encoding="latin-1")
+    broken = tmp_path / "broken.xml"
+    broken.write_text("<AnnotatedECG/>")
+    arguments = ["deidentify", str(path), str(broken), "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, [*arguments, "--report", str(tmp_path / "report.json")])
+    assert isinstance(result.exception, ValueError) and "1 of 2" in str(result.exception)
+    (entry,) = json.loads((tmp_path / "report.json").read_text())
+    assert entry["path"].endswith("ecg-000001.xml") and "PatientDemographics/PatientLastName" in str(
+        entry["removed"]
+    )
+    assert entry["kept"] == {"age": 1.5, "sex": "female"}
+    nothing_left(tmp_path / "out")
+
+
+def test_leads_of_a_written_copy_are_those_of_the_source(tmp_path):
+    source = write(simulate("normal", 2), tmp_path / "p.xml")
+    done = deidentify(source, tmp_path / "out", "a-1")
+    assert read(done.path).leads == LEADS_12
