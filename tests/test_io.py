@@ -195,7 +195,8 @@ SIX = "rec 2 500 3"
         ("rec/1 2 500 3", "rec 3", "names itself"),
         ("rec/1 2 500 3", "../x 3", "segment name"),
         ("rec/1 2 500 3", "gone 3", "is not in"),
-        ("rec/2 2 500 900000000000", "~ 900000000000\n~ 3", "too many"),
+        ("rec/2 2 500 900000000000", "~ 900000000000\n~ 3", "lies in a gap"),
+        ("rec/2 2 500 900000000000", "layout 0\n~ 900000000000", "too many"),
         ("rec/1 2 500 3", "nest 3", "has segments itself"),
         ("\x89PNG\r\n", "", "no WFDB header"),
         ("", "", "no WFDB header"),
@@ -209,6 +210,7 @@ def test_a_hostile_header_is_refused_at_once(tmp_path, first, lines, message):
     folder.mkdir()
     (folder / "link").symlink_to(tmp_path)
     (folder / "nest.hea").write_text("nest/1 2 500 3\nrec 3\n")
+    (folder / "layout.hea").write_text("layout 2 500 0\n~ 0 1000/mV 0 0 0 0 0 I\n~ 0 1000/mV 0 0 0 0 0 II\n")
     path = make(folder, [[1, 2, 3], [4, 5, 6]], lines, first=first)
     if not first:
         (folder / "rec.hea").write_text("")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ecglm.ecg import ECGFileError
+from ecglm.ecg import ECG, ECGFileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -299,3 +299,32 @@ def written_aside(path: Path) -> Iterator[Path]:
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def plain_metadata(ecg: ECG, *, identity: bool = False) -> dict[str, Any]:
+    """An ECG's metadata as JSON can hold it; who the patient is only on request.
+
+    Args:
+        ecg: the recording.
+        identity: keep `metadata["identity"]`.
+    """
+    kept = {key: value for key, value in ecg.metadata.items() if identity or key != "identity"}
+    return {str(key): _plain(value) for key, value in kept.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, ECG):
+        return {
+            "sampling_rate": value.sampling_rate,
+            "leads": list(value.leads),
+            "signal": _plain(value.signal),
+        }
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(each) for each in value]
+    if isinstance(value, (np.ndarray, np.generic)):
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (str, int, bool)) else str(value)

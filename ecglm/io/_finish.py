@@ -1,4 +1,4 @@
-"""From a parsed `Recording` to the `ECG`: hints, units, lead names, derived leads, padding."""
+"""From a parsed `Recording` to the `ECG`: hints, units, lead names, derived leads, padding, checks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ecglm.ecg import ECG, LEADS_12, ECGFileError, derive_limb_leads, standard_lead
+from ecglm.io._checks import check
 from ecglm.io._common import (
     MAX_LEADS,
     MAX_SAMPLES,
@@ -20,6 +21,7 @@ from ecglm.io._common import (
 )
 
 _STANDARD = frozenset(LEADS_12)
+_PADDING = 0.5  # seconds without any change in more than two leads; no TP segment is that still
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ufffd]")
 _EIGHT = {"I", "II", *LEADS_12[6:]}
 # Leads beyond the twelve: right-sided and posterior, Frank's, EASI, Nehb's, monitoring leads, and channels
@@ -38,6 +40,7 @@ def finish(recording: Recording, hints: Hints) -> ECG:
         ECGFileError: if the file and the hints together name no sampling rate, unit or leads, or hold no
             samples.
     """
+    _check_stated(recording, hints)
     channels = _named(recording, hints)
     rate = _sampling_rate(recording, hints)
     channels, rate = _one_rate(recording, channels, rate)
@@ -46,6 +49,11 @@ def finish(recording: Recording, hints: Hints) -> ECG:
     if hints.cropping and not recording.cropped:
         first, last = hints.span(recording.path, signal.shape[1], rate)
         signal = signal[:, first:last]
+    elif not hints.cropping and not recording.keep_padding:
+        signal = _without_padding(recording, signal, rate)
+    rows = [row for row, name in enumerate(names) if name not in units and is_ecg_name(name)]
+    of_ecg = signal if len(rows) == len(signal) else signal[rows]
+    recording.warnings += check(of_ecg, rate, tuple(names[row] for row in rows))
     metadata = _metadata(recording, hints)
     if units:
         metadata["units"] = units
@@ -64,17 +72,33 @@ def is_ecg_name(name: str) -> bool:
     return name in _STANDARD or bool(_ECG_NAME.match(name))
 
 
-def _named(recording: Recording, hints: Hints) -> list[Channel]:
-    """The channels with their names: those of the hint, or the file's in standard spelling."""
+def _check_stated(recording: Recording, hints: Hints) -> None:
+    """Refuse a file that, with the hints, does not say all of sampling rate, unit and leads: in one line."""
     path, channels = recording.path, recording.channels
     if not channels:
         raise ECGFileError(f"{path} holds no signals; it is no recording")
     if len(channels) > MAX_LEADS:
         raise ECGFileError(f"{path} holds {len(channels)} channels; at most {MAX_LEADS} are read")
     if sum(len(channel.values) for channel in channels) > MAX_SAMPLES:
-        raise ECGFileError(
-            f"{path} holds too many samples to read at once; read a part with start= and stop="
-        )
+        raise ECGFileError(f"{path} holds too many samples to read at once; pass start= and stop= in seconds")
+    missing, remedies = [], []
+    if hints.sampling_rate is None and recording.sampling_rate is None:
+        missing.append("sampling rate")
+        remedies.append("sampling_rate= (Hz)")
+    if hints.unit is None and any(not channel.unit for channel in channels):
+        missing.append("unit")
+        remedies.append("unit= ('mV', 'uV', or '4.88 uV' for counts of that size)")
+    if hints.leads is None and not all(channel.name.strip("\x00 \t") for channel in channels):
+        names = LEADS_12 if len(channels) == 12 else LEADS_12[: min(len(channels), 2)]
+        missing.append(f"names of its {len(channels)} leads" if len(channels) > 1 else "name of its lead")
+        remedies.append(f"leads= (e.g. '{' '.join(names)}')")
+    if missing:
+        raise ECGFileError(f"{path} states no {', no '.join(missing)}; pass {', '.join(remedies)}")
+
+
+def _named(recording: Recording, hints: Hints) -> list[Channel]:
+    """The channels with their names: those of the hint, or the file's in standard spelling."""
+    path, channels = recording.path, recording.channels
     if hints.leads is not None:
         if len(hints.leads) != len(channels):
             raise ECGFileError(
@@ -84,10 +108,6 @@ def _named(recording: Recording, hints: Hints) -> list[Channel]:
         recording.assumed.append(f"leads {' '.join(given)}, as given")
     else:
         given = [channel.name for channel in channels]
-        if not all(name.strip("\x00 \t") for name in given):
-            raise ECGFileError(
-                f"{path} does not name its {len(channels)} leads; pass leads=, e.g. {_example(channels)}"
-            )
     named = []
     for channel, name in zip(channels, given, strict=True):
         clean = " ".join(_CONTROL.sub(" ", name).split())
@@ -95,10 +115,6 @@ def _named(recording: Recording, hints: Hints) -> list[Channel]:
             recording.warnings.append(f"a lead's name holds unreadable characters; taken as {clean!r}")
         named.append(Channel(standard_lead(clean), channel.values, channel.unit, channel.sampling_rate))
     return named
-
-
-def _example(channels: list[Channel]) -> str:
-    return "'" + " ".join(LEADS_12 if len(channels) == 12 else LEADS_12[: min(len(channels), 2)]) + "'"
 
 
 def _sampling_rate(recording: Recording, hints: Hints) -> float:
@@ -111,8 +127,7 @@ def _sampling_rate(recording: Recording, hints: Hints) -> float:
         elif stated is None:
             recording.assumed.append(f"sampling rate {hints.sampling_rate:g} Hz, as given")
         return hints.sampling_rate
-    if stated is None:
-        raise ECGFileError(f"{recording.path} states no sampling rate; pass sampling_rate= in Hz")
+    assert stated is not None  # _check_stated
     if not (np.isfinite(stated) and stated > 0):
         raise ECGFileError(f"{recording.path} states a sampling rate of {stated:g} Hz; pass sampling_rate=")
     return float(stated)
@@ -166,17 +181,13 @@ def _in_millivolts(
     """(leads, samples) float32, mV; and the units of the rows that are no voltage."""
     signal = np.empty((len(channels), len(channels[0].values)), np.float32)
     units: dict[str, str] = {}
+    given: dict[str | None, list[str]] = {}
     for row, (channel, name) in enumerate(zip(channels, names, strict=True)):
         is_ecg, scale, zero = is_ecg_name(name), millivolts(channel.unit), 0.0
         if hints.unit is not None and (is_ecg or scale is not None or not channel.unit):
             scale, zero = counts_per_millivolt(hints.unit)
             if channel.unit != hints.unit:
-                says = f"; the file says {channel.unit!r}" if channel.unit else ""
-                recording.assumed.append(f"{name}: unit {hints.unit}, as given{says}")
-        if scale is None and not channel.unit:
-            raise ECGFileError(
-                f"{recording.path} states no unit of {name}; pass unit=, e.g. 'mV', 'uV' or '4.88 uV' a count"
-            )
+                given.setdefault(channel.unit, []).append(name)
         if scale is None and is_ecg:
             raise ECGFileError(
                 f"{recording.path}: lead {name} has the unit {channel.unit!r}, which is no voltage; "
@@ -197,7 +208,37 @@ def _in_millivolts(
                 signal[row] = values
             else:
                 np.multiply(values, values.dtype.type(scale), out=signal[row], casting="same_kind")
+    for stated, rows in given.items():
+        says = f"; the file says {stated!r}" if stated else ""
+        of = "" if len(rows) == len(names) else f" of {', '.join(rows)}"
+        recording.assumed.append(f"unit {hints.unit}{of}, as given{says}")
     return signal, units
+
+
+def _without_padding(recording: Recording, signal: np.ndarray, rate: float) -> np.ndarray:
+    """Cut stretches at the ends in which no lead changes: padding, or a lead that had not been connected."""
+    least = round((_PADDING if len(signal) > 2 else 4 * _PADDING) * rate)
+    cut = []
+    for end in (-1, 0):
+        if signal.shape[1] <= least:
+            break
+        edge = signal[:, [end]]
+        inner = signal[:, -2 if end else 1]
+        if not ((inner == edge[:, 0]) | np.isnan(inner)).all():
+            cut.append(0)
+            continue
+        same = ((signal == edge) | (np.isnan(signal) & np.isnan(edge))).all(axis=0)
+        run = int(np.argmin(same[::-1] if end else same)) if not same.all() else 0
+        cut.append(run if run >= least else 0)
+    if not any(cut):
+        return signal
+    behind, before = cut
+    parts = [
+        f"the first {before / rate:g} s" if before else "",
+        f"the last {behind / rate:g} s" if behind else "",
+    ]
+    recording.warnings.append(f"{' and '.join(filter(None, parts))} are cut: no lead changes there (padding)")
+    return signal[:, before : signal.shape[1] - behind]
 
 
 def _metadata(recording: Recording, hints: Hints) -> dict[str, Any]:

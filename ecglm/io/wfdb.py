@@ -1,74 +1,38 @@
 """WFDB records: a fast reader for format 16, the `wfdb` package for the other formats, and a writer.
 
-The header is read and checked here for every record, before anything of the size that it claims is
-allocated: its length, the number of signals, the samples against the size of the signal files, and that no
-file outside the record's folder is named. Format of header and signal files:
-https://physionet.org/physiotools/wag/header-5.htm and signal-5.htm.
+The header is read and checked first (`ecglm.io._wfdb_header`): its length, the number of signals, the samples
+against the size of the signal files, and that no file outside the record's folder is named. Signal formats:
+https://physionet.org/physiotools/wag/signal-5.htm.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import re
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ecglm.ecg import ECG, ECGFileError, standard_lead
-from ecglm.io._common import MAX_LEADS, Channel, Hints, Recording, written_aside
+from ecglm.ecg import ECG, ECGFileError
+from ecglm.io._common import MAX_SAMPLES, Channel, Hints, Recording, millivolts, written_aside
+from ecglm.io._wfdb_header import (
+    CONTROL,
+    MAX_HEADER_BYTES,
+    MAX_LINE,
+    RECORD_NAME,
+    Header,
+    comments_of,
+    read_header,
+)
 
 UNKNOWN = -32768
 """The sample of format 16 that means "no value" (WFDB signal formats)."""
 
-_MAX_HEADER_BYTES = 1 << 20
-_MAX_LINE = 20_000  # those of PhysioNet's ECG sets are below 1,000
-_MAX_SEGMENTS = 10_000
-_MAX_PER_FRAME, _MAX_SKEW = 1000, 100_000  # samples; `wfdb` allocates by both
-_MAX_UNBOUNDED = 1 << 28  # samples of all signals where no file size bounds them (FLAC, empty segments): 1 GB
-_DEFAULT_GAIN, _DEFAULT_RATE = 200.0, 250.0  # what WFDB says of a header that leaves them out
 _BYTES_PER_SAMPLE = {
     "8": 1, "16": 2, "24": 3, "32": 4, "61": 2, "80": 1, "160": 2, "212": 1.5, "310": 4 / 3, "311": 4 / 3,
 }  # fmt: skip
 _COMPRESSED = ("508", "516", "524")
-
-_FORMAT = re.compile(r"(\d+)(?:x(\d+))?(?::(\d+))?(?:\+(\d+))?$")
-_GAIN = re.compile(r"([-+]?[\d.]+(?:[eE][-+]?\d+)?)(?:\(([-+]?\d+)\))?(?:/(\S+))?$")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\ufffd]")
-_FIELD = re.compile(r"<?\b(age|sex|gender)>?\s*[:=]\s*([^\s,;]+)", re.IGNORECASE)
-_LIST_FIELD = re.compile(r"\s*(dx|scp|report)\s*:\s*(.*)", re.IGNORECASE)
-_SEXES = ("m", "f", "male", "female")
-_RECORD_NAME = re.compile(r"[-\w]+\Z", re.ASCII)
-
-
-@dataclass
-class _Signal:
-    file: str
-    format: str
-    samples_per_frame: int
-    skew: int
-    offset: int
-    gain: float  # as written; 0 where the header says "uncalibrated"
-    baseline: int
-    units: str
-    block_size: int
-    checksum: int | None
-    name: str
-
-
-@dataclass
-class _Header:
-    path: Path
-    name: str
-    sampling_rate: float
-    num_samples: int | None  # None where the header leaves it to the size of the file
-    signals: list[_Signal] = field(default_factory=list)
-    segments: list[tuple[str, int]] | None = None  # of a record in several segments: their names and samples
-    comments: list[str] = field(default_factory=list)
-    assumed: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
 
 
 def sniff(head: bytes, path: Path) -> bool:
@@ -79,7 +43,7 @@ def sniff(head: bytes, path: Path) -> bool:
     if header is None:
         return False
     with header.open("rb") as file:
-        return path.suffix == ".dat" or os.fsencode(path.name) in file.read(_MAX_HEADER_BYTES)
+        return path.suffix == ".dat" or os.fsencode(path.name) in file.read(MAX_HEADER_BYTES)
 
 
 def parse(path: Path, hints: Hints) -> Recording:
@@ -87,11 +51,12 @@ def parse(path: Path, hints: Hints) -> Recording:
 
     Args:
         path: the header, or the record's name without `.hea`, or one of its signal files.
-        hints: `allow_truncated` keeps what is there of a signal file of format 16 that ends early.
+        hints: `start` and `stop` leave the rest of the files unread; `allow_truncated` keeps what is there of
+            a signal file of format 16 that ends early.
 
     Returns:
         The channels in the header's units. `metadata`: record_id, age, sex, codes (from a "SCP:" comment), dx
-        (from a "Dx:" comment, as written), report, and comments.
+        (from a "Dx:" comment, as written), report, acquired, and comments.
 
     Raises:
         FileNotFoundError: if there is no such header.
@@ -101,20 +66,31 @@ def parse(path: Path, hints: Hints) -> Recording:
     found = find_header(path)
     if found is None:
         raise FileNotFoundError(f"no WFDB record at {path}: there is no {path}.hea")
-    header = _read_header(found)
+    header = read_header(found)
+    rate = hints.sampling_rate or header.sampling_rate
+    if rate is None:
+        raise ECGFileError(f"{found} states no sampling rate; pass sampling_rate= (WFDB's default is 250 Hz)")
     if header.segments is not None:
-        _check_segments(header)
-        return _read_with_wfdb(header)
-    if not header.signals:
-        raise ECGFileError(f"{found}: the header lists no signals; this record holds no ECG")
-    num_samples = _check_files(header, hints.allow_truncated)
-    plain = all(
-        s.format == "16" and s.samples_per_frame == 1 and not s.skew and not s.block_size
-        for s in header.signals
+        channels = _read_segments(header, hints, rate)
+    else:
+        num_samples = _check_files(header, hints.allow_truncated)
+        first, last = hints.span(found, num_samples, rate) if hints.cropping else (0, num_samples)
+        channels = _read_signals(header, num_samples, first, last)
+    metadata, identity = comments_of(header)
+    if header.acquired:
+        metadata["acquired"] = header.acquired
+    return Recording(
+        path=found,
+        format="WFDB",
+        channels=channels,
+        sampling_rate=header.sampling_rate,
+        metadata={"record_id": header.name} | metadata,
+        identity=identity,
+        assumed=header.assumed,
+        warnings=header.warnings,
+        cropped=True,
+        keep_padding=True,  # annotation files count the samples
     )
-    if not plain:
-        return _read_with_wfdb(header)
-    return _recording(header, _read_format_16(header, num_samples))
 
 
 def find_header(path: Path) -> Path | None:
@@ -131,140 +107,10 @@ def find_header(path: Path) -> Path | None:
     return header if path.is_file() and header.is_file() else None
 
 
-# ------------------------------------------------------------------------------------------------- the header
-
-
-def _read_header(path: Path) -> _Header:
-    """Parse and bound a header; nothing of the size that it claims is allocated."""
-    with path.open("rb") as file:
-        content = file.read(_MAX_HEADER_BYTES + 1)
-    if len(content) > _MAX_HEADER_BYTES:
-        raise ECGFileError(f"{path}: a WFDB header has less than 1 MB, this file has more; it is no header")
-    lines, comments = [], []
-    for line in content.decode("utf-8", "replace").split("\n"):
-        line = line.strip(" \t\r")
-        if len(line) > _MAX_LINE:
-            raise ECGFileError(f"{path}: a line has {len(line):,} characters; this is no WFDB header")
-        if line.startswith("#"):
-            comments.append(line[1:].strip())
-        elif line:
-            lines.append(line)
-    header, num_signals, num_segments = _record_line(path, lines[0] if lines else "")
-    header.comments = comments
-    if num_segments is not None:
-        header.segments = [
-            _segment_line(header, line) for line in _described(path, lines, num_segments, "segments")
-        ]
-    else:
-        described = _described(path, lines, num_signals, "signals")
-        header.signals = [
-            _signal_line(header, line, number) for number, line in enumerate(described, start=1)
-        ]
-    return header
-
-
-def _record_line(path: Path, line: str) -> tuple[_Header, int, int | None]:
-    """The header's first line: `name[/segments] signals [rate [samples [time [date]]]]`."""
-    parts = line.split()
-    name, _, segments = parts[0].partition("/") if parts else ("", "", "")
-    if len(parts) < 2 or not _RECORD_NAME.match(name):
-        raise ECGFileError(
-            f"{path} is no WFDB header: its first line is {line[:60]!r}, not `name signals rate samples`"
-        )
-    num_signals = _count(path, parts[1], "signals", MAX_LEADS)
-    num_segments = _count(path, segments, "segments", _MAX_SEGMENTS) if segments else None
-    num_samples = _count(path, parts[3], "samples") if len(parts) > 3 else 0
-    header = _Header(path, name, _DEFAULT_RATE, num_samples or None)
-    if len(parts) > 2:
-        try:
-            header.sampling_rate = float(re.split(r"[/(]", parts[2], maxsplit=1)[0])
-        except ValueError:
-            raise ECGFileError(
-                f"{path}: the sampling rate {parts[2][:40]!r} is no number; correct the first line"
-            ) from None
-    else:
-        header.assumed.append("sampling rate 250 Hz, the WFDB default, as the header names none")
-    if not (math.isfinite(header.sampling_rate) and header.sampling_rate > 0):
-        raise ECGFileError(
-            f"{path}: the sampling rate is {header.sampling_rate:g} Hz, it must be above 0; "
-            "correct the first line"
-        )
-    return header, num_signals, num_segments
-
-
-def _count(path: Path, text: str, what: str, limit: int | None = None) -> int:
-    if not (text.isascii() and text.isdigit()) or len(text) > 18:
-        raise ECGFileError(f"{path} is no WFDB header: {text[:40]!r} is no number of {what}")
-    if limit is not None and int(text) > limit:
-        raise ECGFileError(f"{path}: {int(text):,} {what} announced, at most {limit:,} are read")
-    return int(text)
-
-
-def _described(path: Path, lines: list[str], expected: int, what: str) -> list[str]:
-    if len(lines) - 1 < expected:
-        raise ECGFileError(
-            f"{path}: {expected} {what} announced, {len(lines) - 1} described; the header is cut short"
-        )
-    return lines[1 : expected + 1]
-
-
-def _segment_line(header: _Header, line: str) -> tuple[str, int]:
-    name, _, count = line.partition(" ")
-    if name != "~" and not _RECORD_NAME.match(name):
-        raise ECGFileError(
-            f"{header.path}: the segment name {name[:40]!r} is not allowed; letters, digits, - and _ are"
-        )
-    return name, _count(header.path, count.strip(), "samples")
-
-
-def _signal_line(header: _Header, line: str, number: int) -> _Signal:
-    """`file format [gain(baseline)/units [resolution [zero [first [checksum [block size [name]]]]]]]`."""
-    parts = line.split(maxsplit=8)
-    parts += [""] * (9 - len(parts))
-    form, gain = _FORMAT.match(parts[1]), _GAIN.match(parts[2] or "200/mV")
-    try:
-        if not form or not gain:
-            raise ValueError
-        _, zero, _, checksum, block_size = (int(text) if text else None for text in parts[3:8])
-        value = float(gain[1])
-    except ValueError:
-        raise ECGFileError(f"{header.path}: signal {number} cannot be parsed: {line[:60]!r}") from None
-    name = standard_lead(" ".join(_CONTROL.sub(" ", parts[8]).split()) or f"signal {number}")
-    if _CONTROL.search(parts[8]):
-        header.warnings.append(f"the name of signal {number} holds unreadable characters; taken as {name!r}")
-    if not (math.isfinite(value) and value >= 0):
-        raise ECGFileError(
-            f"{header.path}: {name} has the gain {value:g}, it must be above 0; correct the header"
-        )
-    if not parts[2] or value == 0:
-        header.assumed.append(f"{name}: gain 200 per mV, the WFDB default")
-        header.warnings.append(
-            f"{name} is uncalibrated (the header has no gain): its amplitude in mV is a guess"
-        )
-    per_frame, skew = int(form[2] or 1), int(form[3] or 0)
-    if not 1 <= per_frame <= _MAX_PER_FRAME or skew > _MAX_SKEW:
-        raise ECGFileError(
-            f"{header.path}: {name} has {per_frame} samples per frame and a skew of {skew}; correct it"
-        )
-    return _Signal(
-        file=parts[0],
-        format=form[1],
-        samples_per_frame=per_frame,
-        skew=skew,
-        offset=int(form[4] or 0),
-        gain=value or _DEFAULT_GAIN,
-        baseline=int(gain[2]) if gain[2] else zero or 0,
-        units=gain[3] or "mV",
-        block_size=block_size or 0,
-        checksum=checksum,
-        name=name,
-    )
-
-
 # ------------------------------------------------------------------------------------------------ the signals
 
 
-def _data_file(header: _Header, name: str) -> Path:
+def _data_file(header: Header, name: str) -> Path:
     """The signal file that a header names, which must lie in the record's folder or below.
 
     The last component may be a symbolic link of the file system (data stores such as git-annex or the
@@ -284,8 +130,14 @@ def _data_file(header: _Header, name: str) -> Path:
     return path
 
 
-def _check_files(header: _Header, allow_truncated: bool = False) -> int:
+def _check_files(header: Header, allow_truncated: bool = False) -> int:
     """The number of samples, checked against the files' sizes; a header without one gets it from there."""
+    for signal in header.signals:
+        if signal.format == "0" or signal.file == "~":
+            header.warnings.append(f"{signal.name} is left out: the header says that it was not recorded")
+    header.signals = [each for each in header.signals if each.format != "0" and each.file != "~"]
+    if not header.signals:
+        raise ECGFileError(f"{header.path}: the header lists no signals; this record holds no ECG")
     frames = header.num_samples
     for file in dict.fromkeys(signal.file for signal in header.signals):
         group = [signal for signal in header.signals if signal.file == file]
@@ -297,7 +149,7 @@ def _check_files(header: _Header, allow_truncated: bool = False) -> int:
             )
         per_frame = sum(signal.samples_per_frame for signal in group)
         if form in _COMPRESSED:
-            if frames is None or frames * per_frame > _MAX_UNBOUNDED:
+            if frames is None or frames * per_frame > MAX_SAMPLES:
                 raise ECGFileError(
                     f"{header.path}: {frames or 'unknown'} samples in the compressed file {file} are too many"
                 )
@@ -323,49 +175,36 @@ def _check_files(header: _Header, allow_truncated: bool = False) -> int:
     return frames
 
 
-def _check_segments(header: _Header) -> None:
-    """Bound a record in several segments, so that `wfdb` neither loops nor allocates what a header claims."""
-    assert header.segments is not None
-    widest = 1
-    for name, num_samples in header.segments:
-        if name == "~":
-            continue
-        if name == header.name:
-            raise ECGFileError(f"{header.path}: the record names itself as a segment")
-        path = header.path.parent / f"{name}.hea"
-        if not path.is_file():
-            raise ECGFileError(
-                f"{header.path}: its segment {name!r} is not in {header.path.parent}; copy it there"
-            )
-        segment = _read_header(path)
-        if segment.segments is not None:
-            raise ECGFileError(
-                f"{header.path}: its segment {name!r} has segments itself, which WFDB does not allow"
-            )
-        widest = max(widest, len(segment.signals))
-        if num_samples and _check_files(segment) < num_samples:
-            raise ECGFileError(
-                f"{header.path}: {num_samples:,} samples announced of segment {name!r}, which is shorter"
-            )
-    total = max(header.num_samples or 0, sum(count for _, count in header.segments))
-    if total * widest > _MAX_UNBOUNDED:
+def _read_signals(header: Header, num_samples: int, first: int, last: int) -> list[Channel]:
+    """Samples `first` to `last` of the signals of one header."""
+    signals = header.signals
+    if (last - first) * sum(each.samples_per_frame for each in signals) > MAX_SAMPLES:
         raise ECGFileError(
-            f"{header.path}: {total:,} samples in segments are too many to read at once; read a segment"
+            f"{header.path} holds {num_samples:,} samples of {len(signals)} signals, too many to read at "
+            "once; pass start= and stop= in seconds"
         )
+    plain = all(
+        each.format == "16" and each.samples_per_frame == 1 and not each.skew and not each.block_size
+        for each in signals
+    )
+    if not plain:
+        return _read_with_wfdb(header, first, last)
+    values = _read_format_16(header, num_samples, first, last)
+    return [Channel(each.name, row, each.unit) for each, row in zip(signals, values, strict=True)]
 
 
-def _read_format_16(header: _Header, num_samples: int) -> np.ndarray:
+def _read_format_16(header: Header, num_samples: int, first: int, last: int) -> np.ndarray:
     """Format 16, one file or several: (signals, samples) float32 in the header's units, NaN where unknown."""
     signals = header.signals
-    digital = np.empty((len(signals), num_samples), np.int16)
+    digital = np.empty((len(signals), last - first), np.int16)
     for file in dict.fromkeys(each.file for each in signals):
         rows = [row for row, each in enumerate(signals) if each.file == file]
-        count, offset = num_samples * len(rows), signals[rows[0]].offset
+        count, offset = (last - first) * len(rows), signals[rows[0]].offset + 2 * first * len(rows)
         frames = np.fromfile(header.path.parent / file, "<i2", count, offset=offset)
         if len(frames) != count:
             raise ECGFileError(f"{header.path}: {file} became shorter while it was read; try again")
-        digital[rows] = frames.reshape(num_samples, len(rows)).T
-    if header.num_samples in (None, num_samples):
+        digital[rows] = frames.reshape(last - first, len(rows)).T
+    if first == 0 and last == num_samples and header.num_samples in (None, num_samples):
         sums = digital.sum(axis=1, dtype=np.int16)  # the checksum is the sum in 16 bits, overflow and all
         for each, total in zip(signals, sums.tolist(), strict=True):
             if each.checksum and (total - each.checksum) % 65536:  # many programs write 0 for "not computed"
@@ -386,26 +225,124 @@ def _read_format_16(header: _Header, num_samples: int) -> np.ndarray:
     return signal.astype(np.float32, copy=False)
 
 
-def _read_with_wfdb(header: _Header) -> Recording:
-    """Everything but plain format 16, through the `wfdb` package; its exceptions become one line."""
+def _read_with_wfdb(header: Header, first: int, last: int) -> list[Channel]:
+    """Everything but plain format 16, through the `wfdb` package; its exceptions become one line.
+
+    Signals with several samples per frame keep their own rate: nothing is averaged.
+    """
     import wfdb
 
-    if len({signal.samples_per_frame for signal in header.signals}) > 1:
-        header.warnings.append("the signals have several sampling rates; wfdb averaged them to the record's")
+    per_frame = [each.samples_per_frame for each in header.signals]
     try:
-        record = wfdb.rdrecord(str(header.path.with_suffix("")))
-        signal = np.ascontiguousarray(record.p_signal.T, dtype=np.float32)
+        record = wfdb.rdrecord(
+            str(header.path.with_suffix("")), sampfrom=first, sampto=last, smooth_frames=max(per_frame) == 1
+        )
+        rows = record.p_signal.T if max(per_frame) == 1 else record.e_p_signal
+        by_name = [np.ascontiguousarray(row, dtype=np.float32) for row in rows]
     except Exception as error:  # wfdb raises whatever its parsing meets: IndexError, TypeError, MemoryError …
         reason = (str(error).splitlines() or [""])[0][:200]
         raise ECGFileError(
             f"{header.path}: wfdb cannot read it ({type(error).__name__}: {reason})"
         ) from error
-    if header.segments is not None:
-        header.signals = _signals_of(record)
-    return _recording(header, signal)
+    rate = header.sampling_rate
+    return [
+        Channel(
+            each.name, row, each.unit, rate * each.samples_per_frame if rate and max(per_frame) > 1 else None
+        )
+        for each, row in zip(header.signals, by_name, strict=True)
+    ]
 
 
-# ------------------------------------------------------------------------------------------------- the result
+# ----------------------------------------------------------------------------------------------- the segments
+
+
+def _read_segments(header: Header, hints: Hints, rate: float) -> list[Channel]:
+    """A record in several segments, of one layout or several: NaN where a segment lacks a signal or is a gap.
+
+    Segments do not have segments themselves, so nothing recurs.
+    """
+    assert header.segments is not None
+    segments, lengths = header.segments, [count for _, count in header.segments]
+    if not segments:
+        raise ECGFileError(f"{header.path}: the record has no segments; it holds no ECG")
+    total = sum(lengths)
+    if header.num_samples not in (None, total):
+        header.warnings.append(f"{header.num_samples:,} samples announced, the segments hold {total:,}")
+    first, last = hints.span(header.path, total, rate) if hints.cropping else (0, total)
+    opened: dict[str, Header] = {}
+    layout, begin = None, 0
+    wanted: list[tuple[Header, int, int]] = []  # a segment's header, where it begins, how long it is
+    for number, (name, count) in enumerate(segments):
+        if name == "~" or (count == 0 and number):
+            begin += count
+            continue
+        if name not in opened:
+            opened[name] = _segment_header(header, name)
+        if count == 0:
+            layout = opened[name]
+        elif begin < last and begin + count > first:
+            wanted.append((opened[name], begin, count))
+        begin += count
+    signals = (layout or wanted[0][0]).signals if layout or wanted else []
+    if not signals:
+        raise ECGFileError(f"{header.path}: the part asked for lies in a gap; it holds no ECG")
+    if (last - first) * len(signals) > MAX_SAMPLES:
+        raise ECGFileError(
+            f"{header.path} holds {total:,} samples of {len(signals)} signals, too many to read at once; "
+            "pass start= and stop= in seconds"
+        )
+    for segment, _, count in wanted:  # before anything is allocated
+        if _check_files(segment) < count:
+            raise ECGFileError(
+                f"{header.path}: {count:,} samples announced of segment {segment.name!r}, which is shorter"
+            )
+    values = np.full((len(signals), last - first), np.nan, np.float32)
+    rows = {each.name: row for row, each in enumerate(signals)}
+    for segment, begin, count in wanted:
+        low, high = max(first - begin, 0), min(last - begin, count)
+        here = slice(begin + low - first, begin + high - first)
+        for number, channel in enumerate(_read_signals(segment, count, low, high)):
+            row = rows.get(channel.name) if layout else number
+            if row is None or row >= len(signals) or len(channel.values) != high - low:
+                header.warnings.append(f"{channel.name} of segment {segment.name} does not fit the record")
+                continue
+            values[row, here] = channel.values * _ratio(header, channel.unit, signals[row].unit)
+        header.assumed += [each for each in segment.assumed if each not in header.assumed]
+        header.warnings += [each for each in segment.warnings if each not in header.warnings]
+    return [Channel(each.name, row, each.unit) for each, row in zip(signals, values, strict=True)]
+
+
+def _segment_header(header: Header, name: str) -> Header:
+    if name == header.name:
+        raise ECGFileError(f"{header.path}: the record names itself as a segment")
+    path = header.path.parent / f"{name}.hea"
+    if not path.is_file():
+        raise ECGFileError(
+            f"{header.path}: its segment {name!r} is not in {header.path.parent}; copy it there"
+        )
+    segment = read_header(path)
+    if segment.segments is not None:
+        raise ECGFileError(
+            f"{header.path}: its segment {name!r} has segments itself, which WFDB does not allow"
+        )
+    if segment.sampling_rate not in (None, header.sampling_rate):
+        raise ECGFileError(
+            f"{header.path}: its segment {name!r} has {segment.sampling_rate:g} Hz, "
+            f"the record {header.sampling_rate or 0:g} Hz"
+        )
+    return segment
+
+
+def _ratio(header: Header, unit: str | None, of: str) -> np.float32:
+    if unit == of:
+        return np.float32(1)
+    theirs, ours = millivolts(unit), millivolts(of)
+    if theirs is None or ours is None:
+        raise ECGFileError(f"{header.path}: its segments give a signal in {unit} and in {of}")
+    return np.float32(theirs / ours)
+
+
+# -------------------------------------------------------------------------------------------- records in hand
 
 
 def is_wfdb_record(thing: Any) -> bool:
@@ -414,84 +351,54 @@ def is_wfdb_record(thing: Any) -> bool:
 
 
 def parse_wfdb_record(record: Any) -> Recording:
-    """A `wfdb.Record` in hand, as `wfdb.rdrecord` returns it, with physical or digital samples.
+    """A `wfdb.Record` in hand, as `wfdb.rdrecord` returns it: with physical or digital samples, averaged per
+    frame or not, or a `MultiRecord`.
 
     Raises:
         ECGFileError: if the record carries no samples.
     """
-    values = record.p_signal
-    if values is None and getattr(record, "d_signal", None) is not None:
-        values = record.dac()
-    if values is None:
+    name = str(record.record_name)
+    try:
+        if hasattr(record, "segments") and not hasattr(record, "p_signal"):
+            record = record.multi_to_single(physical=True)
+        rows, per_frame = _samples_in_hand(record)
+        names, units = list(record.sig_name), list(record.units or ["mV"] * len(record.sig_name))
+        rate = float(record.fs)
+    except Exception as error:  # an object put together by hand may lack anything
         raise ECGFileError(
-            f"the wfdb.Record {record.record_name} carries no samples; read it with smooth_frames=True"
-        )
-    header = _Header(
-        Path(f"{record.record_name}.hea"), str(record.record_name), float(record.fs), len(values)
-    )
-    header.comments = list(record.comments or [])
-    header.signals = _signals_of(record)
-    return _recording(header, np.array(values.T, dtype=np.float32, order="C"))
-
-
-def _signals_of(record: Any) -> list[_Signal]:
-    units = record.units or ["mV"] * len(record.sig_name)
-    return [
-        _Signal(
-            "",
-            "",
-            1,
-            0,
-            0,
-            _DEFAULT_GAIN,
-            0,
-            unit or "mV",
-            0,
-            None,
-            standard_lead(name or f"signal {number}"),
-        )
-        for number, (name, unit) in enumerate(zip(record.sig_name, units, strict=True), start=1)
-    ]
-
-
-def _recording(header: _Header, signal: np.ndarray) -> Recording:
-    channels = [
-        Channel(each.name, values, each.units) for each, values in zip(header.signals, signal, strict=True)
-    ]
+            f"the wfdb.Record {name} cannot be read ({type(error).__name__}: {str(error)[:120]})"
+        ) from error
+    if rows is None:
+        raise ECGFileError(f"the wfdb.Record {name} carries no samples; read it with wfdb.rdrecord")
+    header = Header(Path(f"{name}.hea"), name, rate, None, comments=list(record.comments or []))
+    metadata, identity = comments_of(header)
     return Recording(
-        path=header.path,
-        format="WFDB",
-        channels=channels,
-        sampling_rate=header.sampling_rate,
-        metadata={"record_id": header.name} | _comments(header),
-        assumed=header.assumed,
+        path=name,
+        format="wfdb.Record",
+        channels=[
+            Channel(name or "", np.asarray(row), unit or "mV", rate * each if max(per_frame) > 1 else None)
+            for name, row, unit, each in zip(names, rows, units, per_frame, strict=True)
+        ],
+        sampling_rate=rate,
+        metadata={"record_id": name} | metadata,
+        identity=identity,
         warnings=header.warnings,
-        keep_padding=True,  # annotation files count the samples
+        keep_padding=True,
     )
 
 
-def _comments(header: _Header) -> dict[str, Any]:
-    """Age, sex, codes, diagnoses and report from the header's comments, and the comments themselves."""
-    found: dict[str, Any] = {}
-    for line in header.comments:
-        listed = _LIST_FIELD.match(line)
-        if listed:
-            key, text = listed[1].lower(), listed[2].strip()
-            if key == "report":
-                found["report"] = text
-            elif text and text.lower() != "unknown":
-                found[{"dx": "dx", "scp": "codes"}[key]] = re.split(r"[\s,]+", text.strip(" ,"))
-            continue
-        for key, text in _FIELD.findall(line):
-            if key.lower() != "age":
-                sex = {"m": "male", "f": "female"}.get(text[0].lower()) if text.lower() in _SEXES else None
-                found |= {"sex": sex} if sex else {}
-            elif re.fullmatch(r"\d{1,3}(\.\d+)?", text):
-                if float(text) <= 120:
-                    found["age"] = float(text)
-                else:
-                    header.warnings.append(f"the header's age {text} is taken as unknown")
-    return found | ({"comments": header.comments} if header.comments else {})
+def _samples_in_hand(record: Any) -> tuple[Any, list[int]]:
+    """The record's rows in physical units, and the samples per frame of each."""
+    flat = [1] * len(record.sig_name)
+    if record.p_signal is not None:
+        return np.asarray(record.p_signal).T, flat
+    if getattr(record, "d_signal", None) is not None:
+        return record.dac().T, flat
+    if getattr(record, "e_p_signal", None) is not None:
+        return record.e_p_signal, list(record.samps_per_frame)
+    if getattr(record, "e_d_signal", None) is not None:
+        return record.dac(expanded=True), list(record.samps_per_frame)
+    return None, flat
 
 
 # ------------------------------------------------------------------------------------------------- the writer
@@ -517,7 +424,7 @@ def write_wfdb(ecg: ECG, path: str | os.PathLike) -> Path:
     """
     path = Path(path)
     stem = path.name.removesuffix(".hea").removesuffix(".dat")
-    if not _RECORD_NAME.match(stem):
+    if not RECORD_NAME.match(stem):
         raise ValueError(
             f"{path.name!r} is no WFDB record name; letters, digits, - and _ are allowed, and the "
             "suffixes .hea and .dat"
@@ -538,7 +445,7 @@ def write_wfdb(ecg: ECG, path: str | os.PathLike) -> Path:
         samples[:, row] = np.where(known, np.rint(np.where(known, values, 0) * gain), UNKNOWN)
         checksum = int(samples[:, row].sum(dtype=np.int64)) % 65536
         checksum -= 65536 if checksum > 32767 else 0
-        label = " ".join(_CONTROL.sub(" ", name).split())
+        label = " ".join(CONTROL.sub(" ", name).split())
         header.append(f"{stem}.dat 16 {gain:.9g}(0)/mV 16 0 {samples[0, row]} {checksum} 0 {label}")
     header += _comment_lines(ecg.metadata)
     # The header is put in place last: without it there is no record, and with it the samples are there.
@@ -560,4 +467,4 @@ def _comment_lines(metadata: dict[str, Any]) -> list[str]:
             lines.append(f"# {label}: {','.join(map(str, metadata[key]))}")
     if metadata.get("report"):
         lines.append(f"# Report: {metadata['report']}")
-    return [" ".join(_CONTROL.sub(" ", line).split())[:_MAX_LINE] for line in lines]
+    return [" ".join(CONTROL.sub(" ", line).split())[:MAX_LINE] for line in lines]

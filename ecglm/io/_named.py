@@ -1,0 +1,208 @@
+"""A recording among named arrays, as NumPy, MATLAB and HDF5 files hold it: which array is the signal, which
+numbers are its rate, unit and lead names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ecglm.ecg import ECGFileError
+from ecglm.io._common import MAX_LEADS, MAX_SAMPLES, Channel, Hints, Recording
+
+SIGNALS = (
+    *("signal", "signals", "ecg", "ecgs", "p_signal", "val", "data", "x", "tracings", "tracing", "feats"),
+    *("waveform", "waveforms", "voltage", "ecg_signal", "ecg_data", "samples", "sig", "y"),
+)
+_RATES = (
+    *("sampling_rate", "sampling_frequency", "sample_rate", "curr_sample_rate", "samplerate", "samplingrate"),
+    *("samplingfrequency", "fs", "sfreq", "srate", "freq", "frequency", "hz", "rate"),
+)
+_UNITS = ("unit", "units", "signal_unit", "sig_units")
+_LEADS = (
+    "leads",
+    "lead_names",
+    "lead",
+    "sig_name",
+    "sig_names",
+    "channels",
+    "channel_names",
+    "ch_names",
+    "names",
+)
+_ID = re.compile(r"(exam|record|ecg|study)_?(id|name)s?$|ids?$", re.IGNORECASE)
+
+
+def scalar(value: Any) -> Any:
+    """A text or number out of the wrappings that files put around it; None where it is neither."""
+    value = np.asarray(value)
+    if value.size != 1:
+        if value.dtype.kind in "US" and value.size:
+            return scalar(value.flat[0]) if len(set(map(str, value.flat))) == 1 else None
+        return None
+    item = value.reshape(-1)[0]
+    if isinstance(item, np.ndarray):
+        return scalar(item) if item is not value else None
+    if isinstance(item, bytes):
+        return item.decode("utf-8", "replace").strip("\x00 ")
+    if isinstance(item, str):
+        return item.strip("\x00 ")
+    return item.item() if hasattr(item, "item") else item
+
+
+def texts(value: Any) -> list[str]:
+    """A list of texts, from arrays of strings, bytes or objects, or one text with commas or blanks."""
+    flat = np.asarray(value).reshape(-1)[: MAX_LEADS + 1]
+    found = []
+    for item in flat:
+        text = scalar(item)
+        if not isinstance(text, str):
+            return []
+        found.append(text)
+    return re.split(r"[,;\s]+", found[0].strip("[]() ")) if len(found) == 1 else found
+
+
+def of_name(values: Mapping[str, Any], names: Iterable[str]) -> Any:
+    """The first value whose name, folded, is one of `names` (in their order)."""
+    folded = {key.rsplit("/", 1)[-1].lower().replace(" ", "_"): key for key in reversed(list(values))}
+    return next((values[folded[name]] for name in names if name in folded), None)
+
+
+def described(values: Mapping[str, Any]) -> tuple[float | None, str | None, list[str]]:
+    """Sampling rate, unit and lead names that a file's small values state."""
+    rate, unit = scalar(of_name(values, _RATES)), scalar(of_name(values, _UNITS))
+    if isinstance(rate, str):
+        match = re.match(r"\d+(\.\d+)?", rate)
+        rate = float(match[0]) if match else None
+    if isinstance(rate, bool) or not isinstance(rate, (int, float)):
+        rate = None
+    leads = of_name(values, _LEADS)
+    return rate, unit if isinstance(unit, str) else None, texts(leads) if leads is not None else []
+
+
+def choose(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """The name of the array that is the signal.
+
+    Raises:
+        ECGFileError: if none or several could be; the message lists them.
+    """
+    for name in SIGNALS:
+        for key in shapes:
+            if key.rsplit("/", 1)[-1].rsplit(".", 1)[-1].lower() == name and _size(shapes[key]) > 1:
+                return key
+    long = [key for key, shape in shapes.items() if 1 <= len(shape) <= 3 and max(shape) > MAX_LEADS]
+    if len(long) == 1:
+        return long[0]
+    listed = ", ".join(f"{key} {'x'.join(map(str, shape))}" for key, shape in list(shapes.items())[:8])
+    if not long:
+        raise ECGFileError(f"{path} holds no array that could be an ECG ({listed or 'it is empty'})")
+    raise ECGFileError(f"{path} holds several arrays ({listed}); name the ECG's 'signal', or save it alone")
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    size = 1
+    for length in shape:
+        size *= length
+    return size
+
+
+def pick(path: Path, shape: tuple[int, ...], hints: Hints) -> tuple[int | None, tuple[int, ...]]:
+    """Which record of an array to take: None of an array that is one record, and the record's own shape.
+
+    Raises:
+        ECGFileError: if the array is none of (samples,), (leads, samples) or (records, leads, samples), or
+            holds many records where none is chosen.
+    """
+    if 0 in shape or not 1 <= len(shape) <= 3:
+        raise ECGFileError(
+            f"{path}: an array of the shape {shape} is no ECG; it must be (leads, samples) or (samples, "
+            "leads), for many records with a first axis in front"
+        )
+    if len(shape) == 3:
+        if hints.index is None and shape[0] > 1:
+            raise ECGFileError(
+                f"{path} holds {shape[0]:,} records; pass index= (0 to {shape[0] - 1:,}), or read all with "
+                "ecglm.io.read_many"
+            )
+        return within(path, hints.index or 0, shape[0]), shape[1:]
+    within(path, hints.index or 0, 1)
+    return None, shape
+
+
+def within(path: Path, index: int, count: int) -> int:
+    """`index`, if the file has such a record."""
+    if index >= count:
+        raise ECGFileError(f"{path} holds {count:,} records; index={index} must be below that")
+    return index
+
+
+def check_array(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+    """Refuse what is no array of numbers, or more of them than are read at once, before it is loaded."""
+    if dtype.hasobject or dtype.kind not in "iufb":
+        raise ECGFileError(
+            f"{path}: the signal has the type {dtype}, which is no number; nothing is unpickled"
+        )
+    if _size(shape) > MAX_SAMPLES:
+        raise ECGFileError(
+            f"{path} announces {_size(shape):,} samples; at most {MAX_SAMPLES:,} are read at once"
+        )
+
+
+def oriented(
+    path: Path, values: np.ndarray, hints: Hints, names: list[str], assumed: list[str]
+) -> np.ndarray:
+    """(leads, samples) of an array that may lie the other way round."""
+    if values.ndim == 1:
+        return values[None]
+    leads = len(hints.leads or names)
+    rows, columns = values.shape
+    if leads in (rows, columns) and rows != columns:
+        return values if leads == rows else values.T
+    if min(rows, columns) > MAX_LEADS:
+        raise ECGFileError(f"{path}: {rows} x {columns} values; one side must be at most {MAX_LEADS} leads")
+    if max(rows, columns) <= MAX_LEADS:
+        assumed.append(f"the {rows} rows are leads, the {columns} columns samples; leads= decides otherwise")
+        return values
+    return values if rows < columns else values.T
+
+
+def recording(
+    path: Path,
+    kind: str,
+    values: np.ndarray,
+    small: Mapping[str, Any],
+    hints: Hints,
+    record: int | None = None,
+) -> Recording:
+    """The recording of one array and the small values beside it.
+
+    Args:
+        path: the file.
+        kind: the format's name for people.
+        values: (leads, samples), (samples, leads) or (samples,).
+        small: what else the file holds: rate, unit, leads, age, sex.
+        hints: as `read` got them.
+        record: which one of many it is.
+    """
+    assumed: list[str] = []
+    rate, unit, names = described(small)
+    rows = oriented(path, values, hints, names, assumed)
+    if names and len(names) != len(rows):
+        raise ECGFileError(f"{path}: {len(names)} leads are named, the signal has {len(rows)}; pass leads=")
+    if rows.dtype.kind in "iub":
+        rows = rows.astype(np.float64 if rows.dtype.itemsize > 2 else np.float32)
+    elif rows.dtype == np.float16:
+        rows = rows.astype(np.float32)
+    channels = [Channel(name, row, unit) for name, row in zip(names or [""] * len(rows), rows, strict=True)]
+    metadata: dict[str, Any] = {} if record is None else {"record_id": f"{path.stem}-{record}"}
+    age, sex = scalar(of_name(small, ("age",))), scalar(of_name(small, ("sex", "gender")))
+    if isinstance(age, (int, float)) and not isinstance(age, bool) and 0 <= age <= 120:
+        metadata["age"] = float(age)
+    known = {"m": "male", "male": "male", "f": "female", "female": "female"}
+    if isinstance(sex, str) and sex.lower() in known:
+        metadata["sex"] = known[sex.lower()]
+    return Recording(path, kind, channels, rate, metadata, assumed=assumed)

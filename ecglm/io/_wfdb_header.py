@@ -1,0 +1,254 @@
+"""The header of a WFDB record: parsed and bounded before anything of the size that it claims is allocated.
+
+Format: https://physionet.org/physiotools/wag/header-5.htm. Read more liberally than that where the meaning is
+certain, since public sets do: record names with a path or `.mat`, dates with month names, a lacking unit.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ecglm.ecg import ECGFileError
+from ecglm.io._common import MAX_LEADS
+
+MAX_HEADER_BYTES = 1 << 20
+MAX_LINE = 20_000  # those of PhysioNet's ECG sets are below 1,000
+CONTROL = re.compile(r"[\x00-\x1f\x7f\ufffd]")
+
+_MAX_SEGMENTS = 10_000
+_MAX_PER_FRAME, _MAX_SKEW = 1000, 100_000  # samples; `wfdb` allocates by both
+_DEFAULT_GAIN = 200.0  # what WFDB says of a signal whose header leaves it out
+
+_FORMAT = re.compile(r"(\d+)(?:x(\d+))?(?::(\d+))?(?:\+(\d+))?$")
+_GAIN = re.compile(r"([-+]?[\d.]+(?:[eE][-+]?\d+)?)(?:\(([-+]?\d+)\))?(?:/(\S+))?$")
+RECORD_NAME = re.compile(r"[-\w]+\Z", re.ASCII)
+_TIME = re.compile(r"\d{1,2}:\d{2}(:\d{2})?(\.\d+)?$")
+_DATES = ("%d/%m/%Y", "%d-%b-%Y", "%d-%m-%Y", "%Y-%m-%d")
+
+_FIELD = re.compile(r"<?\b(age|sex|gender)>?\s*[:=]\s*([^\s,;]+)", re.IGNORECASE)
+_LIST_FIELD = re.compile(r"\s*(dx|scp|report)\s*:\s*(.*)", re.IGNORECASE)
+_IDENTITY = re.compile(
+    r"\s*<?(?:patient[ _]?)?(?P<key>name|id|mrn|subject_?id|dob|date of birth|birth[ _]?date|ssn)>?"
+    r"\s*[:=]\s*(.*)",
+    re.IGNORECASE,
+)
+_SEXES = {"m": "male", "male": "male", "f": "female", "female": "female"}
+
+
+@dataclass
+class Signal:
+    """One signal's line."""
+
+    file: str
+    format: str
+    samples_per_frame: int
+    skew: int
+    offset: int
+    gain: float
+    baseline: int
+    unit: str
+    block_size: int
+    checksum: int | None
+    name: str
+
+
+@dataclass
+class Header:
+    """A header file."""
+
+    path: Path
+    name: str
+    sampling_rate: float | None  # None where the header does not say
+    num_samples: int | None  # None where the header leaves it to the size of the file
+    signals: list[Signal] = field(default_factory=list)
+    segments: list[tuple[str, int]] | None = None  # of a record in several segments: their names and samples
+    comments: list[str] = field(default_factory=list)
+    acquired: str | None = None
+    assumed: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def read_header(path: Path) -> Header:
+    """Parse a header file.
+
+    Raises:
+        ECGFileError: if it is no header, or claims more than is read.
+    """
+    with path.open("rb") as file:
+        content = file.read(MAX_HEADER_BYTES + 1)
+    if len(content) > MAX_HEADER_BYTES:
+        raise ECGFileError(f"{path}: a WFDB header has less than 1 MB, this file has more; it is no header")
+    lines, comments = [], []
+    for line in content.decode("utf-8", "replace").split("\n"):
+        line = line.strip(" \t\r")
+        if len(line) > MAX_LINE:
+            raise ECGFileError(f"{path}: a line has {len(line):,} characters; this is no WFDB header")
+        if line.startswith("#"):
+            comments.append(line[1:].strip())
+        elif line:
+            lines.append(line)
+    header, num_signals, num_segments = _record_line(path, lines[0] if lines else "")
+    header.comments = comments
+    if num_segments is not None:
+        described = lines[1 : num_segments + 1]
+        header.segments = [_segment_line(header, line) for line in described]
+        there = sum(count for _, count in header.segments)
+        if len(described) < num_segments:
+            if not described or header.num_samples != there:
+                raise _cut_short(path, num_segments, len(described), "segments")
+            header.warnings.append(
+                f"{num_segments} segments announced, {len(described)} described, which hold all samples"
+            )
+    else:
+        described = lines[1 : num_signals + 1]
+        if len(described) < num_signals:
+            raise _cut_short(path, num_signals, len(described), "signals")
+        header.signals = [_signal_line(header, line, row) for row, line in enumerate(described, start=1)]
+    return header
+
+
+def _cut_short(path: Path, expected: int, there: int, what: str) -> ECGFileError:
+    return ECGFileError(f"{path}: {expected} {what} announced, {there} described; the header is cut short")
+
+
+def _record_line(path: Path, line: str) -> tuple[Header, int, int | None]:
+    """The header's first line: `name[/segments] signals [rate [samples [time [date]]]]`."""
+    parts = line.split()
+    name, segments = parts[0] if parts else "", ""
+    if "/" in name:
+        name, _, segments = name.rpartition("/")
+        if not segments.isdigit():  # PTB-XL+ writes a path there
+            name, segments = segments, ""
+    name = name.removesuffix(".mat")  # as CPSC 2018 in the Challenge of 2020 has it
+    if len(parts) < 2 or not RECORD_NAME.match(name):
+        raise ECGFileError(
+            f"{path} is no WFDB header: its first line is {line[:60]!r}, not `name signals rate samples`"
+        )
+    num_signals = _count(path, parts[1], "signals", MAX_LEADS)
+    num_segments = _count(path, segments, "segments", _MAX_SEGMENTS) if segments else None
+    num_samples = _count(path, parts[3], "samples") if len(parts) > 3 else 0
+    header = Header(path, name, None, num_samples or None, acquired=_acquired(parts[4:]))
+    if len(parts) > 2:
+        try:
+            header.sampling_rate = float(re.split(r"[/(]", parts[2], maxsplit=1)[0])
+        except ValueError:
+            raise ECGFileError(
+                f"{path}: the sampling rate {parts[2][:40]!r} is no number; correct the first line"
+            ) from None
+        if not (math.isfinite(header.sampling_rate) and header.sampling_rate > 0):
+            raise ECGFileError(
+                f"{path}: the sampling rate is {header.sampling_rate:g} Hz, it must be above 0; "
+                "correct the first line"
+            )
+    return header, num_signals, num_segments
+
+
+def _acquired(parts: list[str]) -> str | None:
+    """Date and time in ISO 8601, where there is a date; public sets write it in several ways and orders."""
+    time = next((part for part in parts if _TIME.match(part)), "")
+    for part in parts:
+        for form in _DATES:
+            try:
+                date = datetime.strptime(part, form).date().isoformat()
+            except ValueError:
+                continue
+            return f"{date}T{time.zfill(8)}" if len(time) > 5 else date
+    return None
+
+
+def _count(path: Path, text: str, what: str, limit: int | None = None) -> int:
+    if not (text.isascii() and text.isdigit()) or len(text) > 18:
+        raise ECGFileError(f"{path} is no WFDB header: {text[:40]!r} is no number of {what}")
+    if limit is not None and int(text) > limit:
+        raise ECGFileError(f"{path}: {int(text):,} {what} announced, at most {limit:,} are read")
+    return int(text)
+
+
+def _segment_line(header: Header, line: str) -> tuple[str, int]:
+    name, _, count = line.partition(" ")
+    if name != "~" and not RECORD_NAME.match(name):
+        raise ECGFileError(
+            f"{header.path}: the segment name {name[:40]!r} is not allowed; letters, digits, - and _ are"
+        )
+    return name, _count(header.path, count.strip(), "samples")
+
+
+def _signal_line(header: Header, line: str, number: int) -> Signal:
+    """`file format [gain(baseline)/unit [resolution [zero [first [checksum [block size [name]]]]]]]`."""
+    parts = line.split(maxsplit=8)
+    parts += [""] * (9 - len(parts))
+    form, gain = _FORMAT.match(parts[1]), _GAIN.match(parts[2] or "200/mV")
+    try:
+        if not form or not gain:
+            raise ValueError
+        _, zero, _, checksum, block_size = (int(text) if text else None for text in parts[3:8])
+        value = float(gain[1])
+    except ValueError:
+        raise ECGFileError(f"{header.path}: signal {number} cannot be parsed: {line[:60]!r}") from None
+    name = parts[8] or f"signal {number}"
+    if not (math.isfinite(value) and value >= 0):
+        raise ECGFileError(
+            f"{header.path}: {name[:40]!r} has the gain {value:g}, it must be above 0; correct the header"
+        )
+    if not parts[2] or value == 0:
+        header.assumed.append(f"{name}: gain 200 per mV, the WFDB default")
+        header.warnings.append(
+            f"{name} is uncalibrated (the header has no gain): its amplitude in mV is a guess"
+        )
+    per_frame, skew = int(form[2] or 1), int(form[3] or 0)
+    if not 1 <= per_frame <= _MAX_PER_FRAME or skew > _MAX_SKEW:
+        raise ECGFileError(
+            f"{header.path}: {name[:40]!r} has {per_frame} samples per frame and a skew of {skew}; correct it"
+        )
+    return Signal(
+        file=parts[0],
+        format=form[1],
+        samples_per_frame=per_frame,
+        skew=skew,
+        offset=int(form[4] or 0),
+        gain=value or _DEFAULT_GAIN,
+        baseline=int(gain[2]) if gain[2] else zero or 0,
+        unit=gain[3] or "mV",
+        block_size=block_size or 0,
+        checksum=checksum,
+        name=parts[8],
+    )
+
+
+def comments_of(header: Header) -> tuple[dict[str, Any], dict[str, str]]:
+    """What the comments say: age, sex, codes, diagnoses, report and the comments themselves; and, apart from
+    these, the lines that name the patient.
+    """
+    found: dict[str, Any] = {}
+    identity: dict[str, str] = {}
+    kept = []
+    for line in header.comments:
+        listed, names = _LIST_FIELD.match(line), _IDENTITY.match(line)
+        if names:
+            key = re.sub(r"[ _]+", "_", names["key"].lower())
+            key = {"id": "patient_id", "mrn": "patient_id", "subject_id": "patient_id"}.get(key, key)
+            identity[{"dob": "birth_date", "date_of_birth": "birth_date"}.get(key, key)] = names[2].strip()
+            continue
+        kept.append(line)
+        if listed:
+            key, text = listed[1].lower(), listed[2].strip()
+            if key == "report":
+                found["report"] = text
+            elif text and text.lower() != "unknown":
+                found[{"dx": "dx", "scp": "codes"}[key]] = re.split(r"[\s,]+", text.strip(" ,"))
+            continue
+        for key, text in _FIELD.findall(line):
+            if key.lower() != "age":
+                sex = _SEXES.get(text.lower())
+                found |= {"sex": sex} if sex else {}
+            elif re.fullmatch(r"\d{1,3}(\.\d+)?", text):
+                if float(text) <= 120:
+                    found["age"] = float(text)
+                else:
+                    header.warnings.append(f"the header's age {text} is taken as unknown")
+    return found | ({"comments": kept} if kept else {}), identity

@@ -1,0 +1,218 @@
+"""NumPy files: `.npy` (one array) and `.npz` (named arrays), read without pickle, and the writer of `.npz`.
+
+What a file claims is checked before it is loaded: the zip directory, and the header of each array.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import struct
+import zipfile
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from ecglm.ecg import ECG, ECGFileError
+from ecglm.io import _named
+from ecglm.io._common import Hints, Recording, plain_metadata, written_aside
+
+_MAGIC = b"\x93NUMPY"
+_MAX_HEADER = 10_000  # bytes; as numpy has it
+_MAX_MEMBERS = 1000
+_MAX_SMALL = 1 << 20  # bytes of an array beside the signal
+_MAX_RATIO = 400  # an ECG's samples shrink less than that, a bomb's more than 1000
+
+
+def sniff(head: bytes, path: Path) -> bool:
+    """Whether a file starts as an array does, or as a zip archive of arrays."""
+    return head.startswith(_MAGIC) or (
+        head.startswith(b"PK\x03\x04") and (b".npy" in head[:600] or path.suffix == ".npz")
+    )
+
+
+def parse(path: Path, hints: Hints) -> Recording:
+    """Read `.npy` or `.npz`: (leads, samples), (samples, leads), (samples,), or many records of these.
+
+    In an archive the signal is the array named `signal`, `ecg`, `data` and the like, or the only long one;
+    rate, unit, leads, age and sex are read from small arrays of their usual names.
+
+    Raises:
+        ECGFileError: if it holds objects, more than its bytes, or nothing that could be an ECG.
+    """
+    with path.open("rb") as file:
+        if file.read(6) == _MAGIC:
+            file.seek(0)
+            size = path.stat().st_size
+            dtype, shape = _header(path, file, size)
+            _check(path, dtype, shape, size - file.tell())
+            index, part = _named.pick(path, shape, hints)
+            _named.check_array(path, dtype, part)
+            values = np.load(path, mmap_mode="r", allow_pickle=False)
+            values = np.array(values if len(shape) == len(part) else values[index])
+            return _named.recording(path, "NumPy", values, {}, hints, index)
+    return _parse_npz(path, hints)
+
+
+def count(path: Path) -> int:
+    """How many records a file holds: the first of three axes."""
+    with path.open("rb") as file:
+        if file.read(6) == _MAGIC:
+            file.seek(0)
+            shape = _header(path, file, path.stat().st_size)[1]
+        else:
+            with _archive(path) as archive:
+                members = _members(path, archive)
+                shape = members[_named.choose(path, {name: each[1] for name, each in members.items()})][1]
+    return shape[0] if len(shape) == 3 else 1
+
+
+def _header(path: Path, file: IO[bytes], size: int) -> tuple[np.dtype, tuple[int, ...]]:
+    """Type and shape of an array, from its header alone; the file is left where the values begin."""
+    start = file.read(8)
+    version = start[6] if len(start) == 8 and start[:6] == _MAGIC else 0
+    length = file.read(2 if version == 1 else 4)
+    try:
+        if version not in (1, 2, 3):
+            raise ValueError
+        (announced,) = struct.unpack("<H" if version == 1 else "<I", length)
+        if announced > min(_MAX_HEADER, size):
+            raise ValueError
+        said = ast.literal_eval(file.read(announced).decode("latin-1" if version < 3 else "utf-8"))
+        dtype, shape = np.dtype(said["descr"]), tuple(said["shape"])
+        if not all(isinstance(each, int) and each >= 0 for each in shape) or len(shape) > 32:
+            raise ValueError
+    except (ValueError, SyntaxError, TypeError, KeyError, struct.error, RecursionError, MemoryError):
+        raise ECGFileError(f"{path} has a broken NumPy header; save it again with numpy.save") from None
+    return dtype, shape
+
+
+def _check(path: Path, dtype: np.dtype, shape: tuple[int, ...], there: int) -> None:
+    if dtype.hasobject:
+        raise ECGFileError(f"{path} holds Python objects; nothing is unpickled, save numbers only")
+    announced = dtype.itemsize
+    for length in shape:
+        announced *= length
+    if announced > there:
+        raise ECGFileError(
+            f"{path} is truncated: {announced:,} bytes announced, {max(there, 0):,} there; fetch it again"
+        )
+
+
+def _archive(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
+        raise ECGFileError(f"{path} is a broken NPZ file ({str(error)[:80]}); fetch it again") from None
+
+
+def _members(
+    path: Path, archive: zipfile.ZipFile
+) -> dict[str, tuple[np.dtype, tuple[int, ...], zipfile.ZipInfo]]:
+    """Type, shape and entry of each array in an archive, from the headers alone."""
+    entries = archive.infolist()
+    if len(entries) > _MAX_MEMBERS:
+        raise ECGFileError(f"{path} holds {len(entries):,} arrays, at most {_MAX_MEMBERS:,} are looked at")
+    members = {}
+    for entry in entries:
+        if not entry.filename.endswith(".npy"):
+            continue
+        with archive.open(entry) as file:
+            dtype, shape = _header(path, file, entry.file_size)
+            _check(path, dtype, shape, entry.file_size - file.tell())
+        if entry.file_size > _MAX_RATIO * max(entry.compress_size, 4096):
+            raise ECGFileError(
+                f"{path}: {entry.filename} unpacks from {entry.compress_size:,} bytes to {entry.file_size:,}; "
+                "no ECG does"
+            )
+        members[entry.filename.removesuffix(".npy")] = (dtype, shape, entry)
+    return members
+
+
+def _parse_npz(path: Path, hints: Hints) -> Recording:
+    try:
+        with _archive(path) as archive:
+            members = _members(path, archive)
+            numbers = {name: each[1] for name, each in members.items() if each[0].kind in "iufb"}
+            chosen = _named.choose(path, numbers)
+            dtype, shape, entry = members.pop(chosen)
+            index, part = _named.pick(path, shape, hints)
+            _named.check_array(path, dtype, shape)
+            values = _load(archive, entry)
+            values = values[index] if len(shape) != len(part) else values
+            small = {
+                name: _load(archive, each[2])
+                for name, each in members.items()
+                if each[2].file_size <= _MAX_SMALL
+            }
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+        # a wrong checksum, a broken stream, a method or password that zipfile does not know
+        if isinstance(error, ECGFileError):
+            raise
+        raise ECGFileError(f"{path} is a broken NPZ file ({str(error)[:80]}); fetch it again") from error
+    except Exception as error:
+        if type(error).__module__ in ("zlib", "lzma", "_lzma"):
+            raise ECGFileError(f"{path} is a broken NPZ file ({str(error)[:80]}); fetch it again") from error
+        raise
+    return _with_own_metadata(_named.recording(path, "NumPy", values, small, hints, index), small)
+
+
+def _load(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
+    with archive.open(entry) as file:
+        values: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+        return values
+
+
+def _with_own_metadata(recording: Recording, small: dict[str, Any]) -> Recording:
+    """What `write_npz` saved beside the usual names: units of single rows, and metadata as JSON."""
+    text = _named.scalar(small["metadata"]) if "metadata" in small else None
+    try:
+        known = json.loads(text) if isinstance(text, str) else {}
+    except (ValueError, RecursionError):
+        recording.warnings.append("the metadata is no JSON; it is left out")
+        return recording
+    if not isinstance(known, dict):
+        return recording
+    units = known.pop("units", None)
+    if isinstance(units, dict):
+        for channel in recording.channels:
+            unit = units.get(channel.name, channel.unit)
+            channel.unit = unit if isinstance(unit, str) else channel.unit
+    for key, sentences in (("assumed", recording.assumed), ("warnings", recording.warnings)):
+        sentences += [str(each) for each in known.pop(key, []) or []]
+    identity = known.pop("identity", None)
+    recording.identity = identity if isinstance(identity, dict) else {}
+    recording.metadata |= {key: value for key, value in known.items() if key not in ("source",)}
+    return recording
+
+
+def write_npz(ecg: ECG, path: str | Path, *, identity: bool = False) -> Path:
+    """Write `.npz`: signal (leads, samples) float32 mV, sampling_rate, unit, leads, and metadata as JSON.
+
+    Args:
+        ecg: the recording.
+        path: ends in `.npz`.
+        identity: write `metadata["identity"]` too.
+
+    Returns:
+        The path.
+
+    Raises:
+        FileNotFoundError: if the folder does not exist.
+        ValueError: if the recording has no samples.
+    """
+    path = Path(path)
+    if ecg.signal.size == 0:
+        raise ValueError(f"{ecg.name} has no samples; there is nothing to write")
+    metadata = json.dumps(plain_metadata(ecg, identity=identity), ensure_ascii=False)
+    with written_aside(path) as aside, aside.open("wb") as file:
+        np.savez_compressed(
+            file,
+            signal=ecg.signal,
+            sampling_rate=np.float64(ecg.sampling_rate),
+            unit=np.str_("mV"),
+            leads=np.array(ecg.leads),
+            metadata=np.str_(metadata),
+        )
+    return path

@@ -1,0 +1,203 @@
+"""HDF5 files (`.h5`, `.hdf5`, MATLAB 7.3): one record or many, through h5py, the extra `formats`.
+
+Two published layouts are known by their names and shapes: CODE-15% (`tracings` (exams, 4096, 12), with
+`exam_id`) and SPH (`ecg` (12, samples) in half precision). What their publishers document, and the files do
+not say, goes into `metadata["assumed"]`. Of other files the signal is the dataset named `signal`, `ecg`,
+`data` and the like, the only long one, or one dataset per lead; rate, unit and leads are read from attributes
+and datasets of their usual names. Links to other files, and datasets kept in other files, are not followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ecglm.ecg import LEADS_12, ECGFileError, standard_lead
+from ecglm.io import _named
+from ecglm.io._common import Channel, Hints, Recording
+
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_MAX_OBJECTS = 1000
+_MAX_DEPTH = 16
+_MAX_SMALL = 100_000  # values of a dataset beside the signal
+_MAX_RATIO = 400  # bytes read for one byte of the file
+_CODE_RATE, _SPH_RATE = (
+    400.0,
+    500.0,
+)  # Hz; doi.org/10.5281/zenodo.4916206 and doi.org/10.1038/s41597-022-01403-5
+
+
+def sniff(head: bytes, path: Path) -> bool:
+    """Whether the signature stands at one of the places that HDF5 allows."""
+    return any(head[place : place + 8] == _SIGNATURE for place in (0, 512, 1024, 2048, 4096))
+
+
+def parse(path: Path, hints: Hints) -> Recording:
+    """Read one record; `hints.index` chooses among many.
+
+    Raises:
+        ECGFileError: if h5py is missing, the file is broken, holds many records where none is chosen, or
+            nothing that could be an ECG.
+    """
+    with _opened(path) as (file, datasets, small):
+        leads = _one_dataset_per_lead(datasets)
+        if leads:
+            return _of_leads(path, leads, small, hints)
+        chosen = _named.choose(path, {name: each.shape for name, each in datasets.items()})
+        dataset = datasets[chosen]
+        matlab = "MATLAB_class" in dataset.attrs
+        shape = tuple(reversed(dataset.shape)) if matlab else dataset.shape
+        index, part = _named.pick(path, _without_ones(shape), hints)
+        values = _values(path, dataset, (index if not matlab else None))
+        values = values.T if matlab else values
+        values = values.reshape(part) if index is None or not matlab else values[index]
+        small = {name: each for name, each in small.items() if name != chosen}
+        small |= {f"{chosen}@{name}": each for name, each in _attributes(dataset).items()}
+        recording = _named.recording(path, "HDF5", values, _bare(small), hints, index)
+        _known_layout(recording, chosen.rsplit("/", 1)[-1], dataset, hints)
+        exam = datasets.get("exam_id")
+        if index is not None and exam is not None and exam.shape[:1] == dataset.shape[:1]:
+            recording.metadata["record_id"] = str(_named.scalar(_values(path, exam, index)))
+        return recording
+
+
+def count(path: Path) -> int:
+    """How many records a file holds: the first of three axes."""
+    with _opened(path) as (_, datasets, _small):
+        if _one_dataset_per_lead(datasets):
+            return 1
+        shape = datasets[_named.choose(path, {name: each.shape for name, each in datasets.items()})].shape
+        return shape[0] if len(shape) == 3 else 1
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any], dict[str, Any]]]:
+    """The file, its datasets of numbers by path, and its small values: attributes and short datasets."""
+    try:
+        import h5py
+    except ImportError:
+        raise ECGFileError(f"{path} is HDF5, which h5py reads: pip install 'ecglm[formats]'") from None
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            datasets: dict[str, Any] = {}
+            small = _attributes(file)
+            _collect(path, file, "", datasets, small, 0)
+            yield file, datasets, small
+    except ECGFileError:
+        raise
+    except (
+        Exception
+    ) as error:  # h5py raises what the library reports: OSError, RuntimeError, KeyError, TypeError …
+        reason = (str(error).splitlines() or [""])[0][:120]
+        raise ECGFileError(f"{path} is a broken HDF5 file ({reason}); fetch it again") from error
+
+
+def _collect(
+    path: Path, group: Any, prefix: str, datasets: dict[str, Any], small: dict[str, Any], depth: int
+) -> None:
+    import h5py
+
+    if depth > _MAX_DEPTH or len(group) + len(datasets) > _MAX_OBJECTS:
+        raise ECGFileError(f"{path} holds too many or too deep groups; save the ECG's alone")
+    for name in group:
+        if name.startswith("#") or not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            continue
+        thing = group[name]
+        if isinstance(thing, h5py.Group):
+            small |= {f"{prefix}{name}@{key}": value for key, value in _attributes(thing).items()}
+            _collect(path, thing, f"{prefix}{name}/", datasets, small, depth + 1)
+        elif isinstance(thing, h5py.Dataset) and thing.shape is not None:
+            if thing.dtype.kind in "iufb" and thing.external is None and not thing.is_virtual:
+                datasets[prefix + name] = thing
+            if thing.size <= _MAX_SMALL and thing.external is None and not thing.is_virtual:
+                small[prefix + name] = _text_of_matlab(thing)
+
+
+def _text_of_matlab(dataset: Any) -> Any:
+    if dataset.attrs.get("MATLAB_class") == b"char":
+        return "".join(map(chr, np.asarray(dataset[()]).reshape(-1)[:1000].tolist()))
+    return dataset.asstr()[()] if dataset.dtype.kind == "O" else dataset[()]
+
+
+def _attributes(thing: Any) -> dict[str, Any]:
+    return {name: thing.attrs[name] for name in list(thing.attrs)[:100]}
+
+
+def _bare(small: dict[str, Any]) -> dict[str, Any]:
+    """Attributes by their own names; one nearer to the signal, which comes later, goes before."""
+    return {name.rsplit("@", 1)[-1]: value for name, value in small.items()}
+
+
+def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (max(shape),) if len(shape) == 2 and 1 in shape else shape
+
+
+def _values(path: Path, dataset: Any, index: int | None) -> np.ndarray:
+    """One record of a dataset, or all of it; refused before it is read where the file is too small for it."""
+    shape = dataset.shape if index is None else dataset.shape[1:]
+    _named.check_array(path, dataset.dtype, shape)
+    announced = int(np.prod(shape, dtype=np.int64)) * dataset.dtype.itemsize
+    if announced > _MAX_RATIO * max(path.stat().st_size, 4096):
+        raise ECGFileError(f"{path} unpacks to {announced:,} bytes; no ECG does, it is not read")
+    if dataset.chunks is not None:
+        chunk = int(np.prod(dataset.chunks, dtype=np.int64)) * dataset.dtype.itemsize
+        if chunk > 1 << 28:
+            raise ECGFileError(f"{path} is packed in pieces of {chunk:,} bytes; at most 256 MB are unpacked")
+    values: np.ndarray = np.asarray(dataset[()] if index is None else dataset[index])
+    return values
+
+
+def _one_dataset_per_lead(datasets: dict[str, Any]) -> dict[str, Any]:
+    """Datasets of one length in one group, named like leads."""
+    groups: dict[str, dict[str, Any]] = {}
+    for name, dataset in datasets.items():
+        if len(_without_ones(dataset.shape)) == 1 and standard_lead(name.rsplit("/", 1)[-1]) in LEADS_12:
+            groups.setdefault(name.rpartition("/")[0], {})[name.rsplit("/", 1)[-1]] = dataset
+    fitting = [each for each in groups.values() if len({dataset.size for dataset in each.values()}) == 1]
+    return fitting[0] if len(fitting) == 1 else {}
+
+
+def _of_leads(path: Path, leads: dict[str, Any], small: dict[str, Any], hints: Hints) -> Recording:
+    _named.pick(path, (1,), hints)
+    rate, unit, _ = _named.described(_bare(small))
+    channels = []
+    for name, dataset in leads.items():
+        own_rate, own_unit, _ = _named.described(_attributes(dataset))
+        rate = rate or own_rate
+        values = _values(path, dataset, None).reshape(-1).astype(np.float64)
+        channels.append(Channel(name, values, own_unit or unit))
+    channels.sort(key=lambda each: LEADS_12.index(standard_lead(each.name)))
+    return Recording(path, "HDF5", channels, rate)
+
+
+def _known_layout(recording: Recording, name: str, dataset: Any, hints: Hints) -> None:
+    """What the publishers of CODE-15% and SPH document, where the file does not say it."""
+    channels = recording.channels
+    code = name == "tracings" and len(dataset.shape) == 3 and dataset.shape[1:] == (4096, 12)
+    sph = name == "ecg" and len(dataset.shape) == 2 and dataset.shape[0] == 12 and dataset.dtype == np.float16
+    if not (code or sph) or len(channels) != 12:
+        return
+    publisher, rate = ("CODE-15%", _CODE_RATE) if code else ("SPH", _SPH_RATE)
+    said = []
+    if recording.sampling_rate is None and hints.sampling_rate is None:
+        recording.sampling_rate = rate
+        said.append(f"{rate:g} Hz")
+    if not any(channel.name for channel in channels) and hints.leads is None:
+        for channel, lead in zip(channels, LEADS_12, strict=True):
+            channel.name = lead
+        said.append("leads in the standard order")
+    if sph and hints.unit is None and not any(channel.unit for channel in channels):
+        for channel in channels:
+            channel.unit = "mV"
+        said.append("mV")
+    if said:
+        recording.assumed.append(f"{', '.join(said)}, as the publisher of {publisher} documents")
+    if code and hints.unit is None and not any(channel.unit for channel in channels):
+        raise ECGFileError(
+            f"{recording.path} has the layout of CODE-15%, whose unit is not documented; pass unit='mV', as "
+            "most take it (its amplitudes are then about twice those of other sets)"
+        )

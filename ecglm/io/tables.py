@@ -1,0 +1,446 @@
+"""Text tables (CSV, TSV): one column per lead, or one row per lead; with or without names, time and units.
+
+Above the numbers may stand a preamble of comments (`# sampling_rate: 500`) or of `name,value` lines, as the
+exports of watches and of PhysioNet's tools have it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ecglm.ecg import ECG, ECGFileError
+from ecglm.io._common import (
+    MAX_LEADS,
+    MAX_SAMPLES,
+    Channel,
+    Hints,
+    Recording,
+    plain_metadata,
+    read_bytes,
+    written_aside,
+)
+
+_MAX_TABLE_BYTES = 256 << 20
+_MAX_PREAMBLE = 200  # lines above the numbers
+_UNKNOWN = {"", "nan", "na", "n/a", "null", "none", "-", ".", "?"}
+_UNIT = re.compile(
+    r"^(?P<name>.*?)[\s_/]*(?:[\s_/(\[](?P<unit>m?v|[uµμn]v|volts?|(?:milli|micro|nano)volts?)[)\]]?"
+    r"|[(\[](?P<other>mmhg|bpm|%|°c|degc|l/min|ohm|g|m/s2|nu|adu|counts?)[)\]])$",
+    re.IGNORECASE,
+)
+_TIME = re.compile(
+    r"^(?P<name>(elapsed[ _]?)?time|timestamps?|t|seconds?|secs?|milliseconds?|ms|zeit|tiempo|temps)"
+    r"[ _]*[(\[/]?\s*(?P<unit>s|secs?|seconds?|ms|millis(econds?)?|us|µs|ns|hh:mm:ss.*)?[)\]]?$",
+    re.I,
+)
+_COUNTER = re.compile(
+    r"^(sample(\s*#|[ _]?(number|index|no\.?))?|samples|index|idx|no\.?|#|unnamed: 0)$", re.I
+)
+_KEYS = {
+    "sampling_rate": r"(sampl(e|ing)[ _]?(rate|frequency|freq)|frequency|fs|sfreq)( ?[(\[]? ?hz ?[)\]]?)?",
+    "unit": r"units?",
+    "leads": r"leads?|channels?",
+    "age": r"(patient[ _]?)?age",
+    "sex": r"(patient[ _]?)?(sex|gender)",
+    "acquired": r"acquired|date|(recorded|recording|acquisition)[ _]?(date([ _]?time)?|time)",
+    "statements": r"classification|interpretation|diagnosis",
+    "device": r"device|device[ _]model",
+    "report": r"report",
+    "metadata": r"ecglm",
+    "name": r"(patient[ _]?)?name",
+    "birth_date": r"date[ _]of[ _]birth|birth[ _]?date|dob",
+    "patient_id": r"(patient[ _]?)?id|mrn|subject[ _]?id",
+}
+_KEYS_COMPILED = {key: re.compile(f"^({pattern})$", re.IGNORECASE) for key, pattern in _KEYS.items()}
+_SEXES = {"m": "male", "male": "male", "f": "female", "female": "female"}
+
+
+@dataclass
+class _Table:
+    """What stands above the numbers, and where these begin."""
+
+    delimiter: str
+    decimal: str
+    body: int  # offset of the first line of numbers
+    names: list[str] = field(default_factory=list)
+    units: list[str] = field(default_factory=list)
+    said: dict[str, str] = field(default_factory=dict)
+    by_rows: bool = False  # one row per lead
+
+
+def sniff(head: bytes, path: Path) -> bool:
+    """Whether a file is text in which a line of numbers follows at most some lines of words."""
+    if b"\x00" in head or not head.strip() or head.lstrip().startswith((b"<", b"{")):
+        return False
+    if path.suffix.lower() in (".csv", ".tsv"):
+        return True
+    lines = head.decode("utf-8", "replace").splitlines()
+    if len(head) >= 8192:
+        lines = lines[:-1] or lines  # the last one may be cut
+    delimiter, decimal = _dialect(lines)
+    numeric = [line for line in lines if _is_numeric(line, delimiter, decimal)]
+    return len(numeric) >= 3 and len(numeric) >= len(lines) - _MAX_PREAMBLE
+
+
+def parse(path: Path, hints: Hints) -> Recording:
+    """Read a table of numbers.
+
+    A first column that counts samples or tells the time is no lead; the time gives the sampling rate. Units
+    are read from names such as `II (uV)`, from a second line of names, or from the preamble.
+
+    Raises:
+        ECGFileError: if there are no numbers, lines of different lengths, or words among the numbers.
+    """
+    if hints.index:
+        raise ECGFileError(f"{path} holds one record; index={hints.index} must be 0")
+    content = read_bytes(path, _MAX_TABLE_BYTES)
+    table = _read_preamble(path, content)
+    values = _numbers(path, content, table)
+    recording = Recording(path, "CSV" if table.delimiter == "," else "table", [], None)
+    _apply_preamble(recording, table)
+    if table.by_rows:
+        columns = values
+    else:
+        columns = values.T
+        if _is_by_rows(columns.shape, table, hints):
+            columns = values
+    names = list(table.names) if len(table.names) == len(columns) else []
+    units = list(table.units) if len(table.units) == len(columns) else []
+    columns, names, units = _without_time(recording, columns, names, units, hints)
+    common = table.said.get("unit")
+    if not names and "leads" in table.said:
+        said = [each for each in re.split(r"[,;]\s*|\s+(?=[aV])", table.said["leads"]) if each]
+        names = said if len(said) == len(columns) else [table.said["leads"]] if len(columns) == 1 else []
+    for row, values in enumerate(columns):
+        name, unit = _name_and_unit(names[row] if names else "")
+        unit = unit or (units[row] if units else None) or common
+        recording.channels.append(Channel(name, values, unit))
+    return recording
+
+
+# ------------------------------------------------------------------------------------------ what stands above
+
+
+def _dialect(lines: list[str]) -> tuple[str, str]:
+    """Delimiter and decimal sign, by the lines that are mostly numbers."""
+    sample = [line for line in lines if re.search(r"\d", line) and not line.lstrip().startswith("#")][-20:]
+    text = "\n".join(sample)
+    if "\t" in text:
+        delimiter = "\t"
+    elif ";" in text:
+        delimiter = ";"
+    elif "," in text:
+        commas = [line.count(",") for line in sample]
+        # one number per line with a decimal comma, as watches set to German write it
+        one = all(re.fullmatch(r"\s*[-+]?\d+(,\d+)?\s*", line) for line in sample)
+        delimiter = ";" if one and max(commas) == 1 and not any("." in line for line in sample) else ","
+    else:
+        delimiter = " " if re.search(r"\d +[-+.\d]", text) else ","
+    decimal = (
+        "," if delimiter != "," and re.search(r"\d,\d", text) and not re.search(r"\d\.\d", text) else "."
+    )
+    return delimiter, decimal
+
+
+def _fields(line: str, delimiter: str) -> list[str]:
+    if delimiter == " ":
+        return line.split()
+    if '"' in line:
+        return [each.strip().strip("'") for each in next(csv.reader([line], delimiter=delimiter))]
+    return [each.strip().strip("'") for each in line.split(delimiter)]
+
+
+def _number(text: str, decimal: str) -> float | None:
+    text = text.strip()
+    if text.lower() in _UNKNOWN:
+        return math.nan
+    try:
+        return float(text.replace(",", ".") if decimal == "," else text)
+    except ValueError:
+        return None
+
+
+def _seconds(text: str) -> float | None:
+    """The seconds of `[[hh:]mm:]ss.mmm` or of a date and time in ISO 8601, from some origin."""
+    text = text.strip().strip("'[]")
+    clock = re.fullmatch(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:[.,]\d+)?)", text)
+    if clock:
+        return int(clock[1] or 0) * 3600 + int(clock[2]) * 60 + float(clock[3].replace(",", "."))
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(text).timestamp() if re.match(r"\d{4}-\d\d-\d\d[T ]", text) else None
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _is_numeric(line: str, delimiter: str, decimal: str) -> bool:
+    """Whether a line holds numbers only; a first field may be a time or, before many, a lead's name."""
+    fields = _fields(line, delimiter)
+    while len(fields) > 1 and not fields[-1]:
+        fields.pop()
+    first, rest = fields[0], fields[1:]
+    known = [_number(each, decimal) for each in rest]
+    if any(each is None for each in known):
+        return False
+    if _number(first, decimal) is None:
+        return bool(rest) and (_seconds(first) is not None or len(rest) > MAX_LEADS)
+    return any(each is not None and not math.isnan(each) for each in [_number(first, decimal), *known])
+
+
+def _read_preamble(path: Path, content: bytes) -> _Table:
+    """Go down to the first line of numbers, and keep what the lines above say."""
+    window = content[: 1 << 20]
+    text = window.decode("utf-8-sig", "replace")
+    lines = text.splitlines(keepends=True)[: _MAX_PREAMBLE + 50]
+    delimiter, decimal = _dialect([line.rstrip("\r\n") for line in lines])
+    table = _Table(delimiter, decimal, body=3 if content.startswith(b"\xef\xbb\xbf") else 0)
+    for number, raw in enumerate(lines[: _MAX_PREAMBLE + 1]):
+        line = raw.strip()
+        comment = line.startswith("#") and not re.match(r"#\s*[,;\t]", line)
+        if not comment and line and not _is_counting(line, table) and _is_numeric(line, delimiter, decimal):
+            table.by_rows = len(_fields(line, delimiter)) > MAX_LEADS + 1
+            return table
+        table.body += len(raw.encode("utf-8"))
+        if line:
+            _read_words(line.lstrip("#").strip() if comment else line, table, comment)
+        if number and len(window) == 1 << 20 and raw is lines[-1]:
+            break
+    raise ECGFileError(
+        f"{path} holds no table of numbers in its first {min(len(lines), _MAX_PREAMBLE)} lines"
+    )
+
+
+def _is_counting(line: str, table: _Table) -> bool:
+    """Whether a first line `0,1,2,…,11` is pandas' names of unnamed columns."""
+    if table.names:
+        return False
+    fields = _fields(line, table.delimiter)
+    fields = fields[1:] if fields and not fields[0] else fields
+    counting = len(fields) > 2 and fields == [str(number) for number in range(len(fields))]
+    return counting
+
+
+def _read_words(line: str, table: _Table, comment: bool) -> None:
+    pair = re.match(r"([^:=,;\t]{1,40})\s*[:=]\s*(.*)", line) if comment else None
+    fields = _fields(line, table.delimiter)
+    if pair is None and not comment and (len(fields) == 2 or table.delimiter == ";"):
+        pair = re.match(r"([^:=,;\t]{1,40})\s*[:=,;\t]\s*(.*)", line)
+    if pair:
+        key = next((key for key, known in _KEYS_COMPILED.items() if known.match(pair[1].strip())), None)
+        value = pair[2].strip().strip('"').strip()
+        if key:
+            if value:
+                table.said.setdefault(key, value)
+            return
+    if comment or _is_counting(line, table):
+        return
+    if table.names and len(fields) == len(table.names):
+        table.units = [each.strip("()[] ") for each in fields]
+    elif not table.names or len(fields) > len(table.names):
+        table.names = fields
+
+
+def _apply_preamble(recording: Recording, table: _Table) -> None:
+    said = table.said
+    rate = re.match(r"\d+([.,]\d+)?", said.get("sampling_rate", ""))
+    recording.sampling_rate = float(rate[0].replace(",", ".")) if rate else None
+    age = re.match(r"\d+(\.\d+)?", said.get("age", ""))
+    if age and float(age[0]) <= 120:
+        recording.metadata["age"] = float(age[0])
+    if said.get("sex", "").lower() in _SEXES:
+        recording.metadata["sex"] = _SEXES[said["sex"].lower()]
+    for key in ("acquired", "report"):
+        if key in said:
+            recording.metadata[key] = said[key]
+    if "statements" in said:
+        recording.metadata["statements"] = [said["statements"]]
+    if "device" in said:
+        recording.metadata["device"] = {"model": said["device"]}
+    recording.identity = {key: said[key] for key in ("name", "birth_date", "patient_id") if key in said}
+    if "metadata" in said:  # as write_csv left it
+        try:
+            known = json.loads(said["metadata"])
+        except (ValueError, RecursionError):
+            recording.warnings.append("the metadata is no JSON; it is left out")
+            return
+        if isinstance(known, dict):
+            recording.assumed += [str(each) for each in known.pop("assumed", []) or []]
+            recording.warnings += [str(each) for each in known.pop("warnings", []) or []]
+            identity = known.pop("identity", None)
+            recording.identity |= identity if isinstance(identity, dict) else {}
+            recording.metadata |= {key: each for key, each in known.items() if key not in ("source", "units")}
+
+
+# ------------------------------------------------------------------------------------------------ the numbers
+
+
+def _numbers(path: Path, content: bytes, table: _Table) -> np.ndarray:
+    """(lines, fields) float64, NaN where a field is empty."""
+    body = content[table.body :]
+    first_line = body[: body.find(b"\n") + 1 or len(body)].decode("utf-8", "replace").strip()
+    fields = _fields(first_line, table.delimiter)
+    while len(fields) > max(len(table.names), 1) and not fields[-1]:
+        fields.pop()
+    words = _number(fields[0], table.decimal) is None
+    separator = {" ": b" ", "\t": b"\t"}.get(table.delimiter, table.delimiter.encode())
+    quick = not words and table.decimal == "." and b'"' not in body and b"'" not in body
+    if quick and re.search(rb"[^-+\d.eE \t\r\n" + re.escape(separator) + rb"]", body[:4096]) is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DeprecationWarning)  # how numpy says that the text is no number
+            try:
+                text = body.strip() if separator in b" \t" else body.strip().replace(b"\n", separator)
+                flat = np.fromstring(text, sep=" " if separator in b" \t" else table.delimiter)
+            except (DeprecationWarning, ValueError):
+                flat = np.empty(0)
+        lines = len(body.strip().splitlines())
+        if flat.size and flat.size == lines * len(fields):
+            return flat.reshape(lines, len(fields))
+    return _numbers_slowly(path, body, table, len(fields))
+
+
+def _numbers_slowly(path: Path, body: bytes, table: _Table, width: int) -> np.ndarray:
+    """Line by line: empty fields, quotes, decimal commas, times and names in the first column."""
+    rows, lead_names = [], []
+    for number, line in enumerate(io.StringIO(body.decode("utf-8", "replace")), start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        fields = _fields(line.rstrip("\r\n"), table.delimiter)
+        while len(fields) > width and not fields[-1]:
+            fields.pop()
+        if len(fields) != width:
+            raise ECGFileError(
+                f"{path}: line {number} of the numbers has {len(fields)} fields where the first has {width}"
+            )
+        known = [_number(each, table.decimal) for each in fields]
+        if known[0] is None:
+            known[0] = _seconds(fields[0])
+            if known[0] is None and width > MAX_LEADS:
+                lead_names.append(fields[0])
+                known[0] = math.nan
+        if None in known:
+            raise ECGFileError(
+                f"{path}: line {number} of the numbers holds {fields[known.index(None)][:40]!r}, no number"
+            )
+        rows.append(known)
+        if len(rows) * width > MAX_SAMPLES:
+            raise ECGFileError(f"{path} holds too many numbers to read at once")
+    if not rows:
+        raise ECGFileError(f"{path} holds no numbers")
+    values = np.array(rows, np.float64)
+    if lead_names and len(lead_names) == len(values):
+        table.by_rows, table.names = True, lead_names
+        return values[:, 1:]
+    return values
+
+
+def _is_by_rows(shape: tuple[int, int], table: _Table, hints: Hints) -> bool:
+    """Whether the lines are leads, told by names or by the side that is too long for leads."""
+    columns, lines = shape
+    if hints.leads is not None and len(hints.leads) == lines != columns:
+        return True
+    return columns > MAX_LEADS + 1 >= lines
+
+
+def _without_time(
+    recording: Recording, columns: np.ndarray, names: list[str], units: list[str], hints: Hints
+) -> tuple[np.ndarray, list[str], list[str]]:
+    """Take away a first column that counts or tells the time, and read the sampling rate off it."""
+    while len(columns) > 1:
+        name = names[0].strip() if names else None
+        time, counter = (_TIME.match(name), _COUNTER.match(name)) if name else (None, None)
+        steps = np.diff(columns[0]) if columns.shape[1] > 2 else np.empty(0)
+        even = steps.size > 0 and np.isfinite(steps).all() and steps.min() > 0
+        counting = even and np.ptp(steps) == 0 and steps[0] == 1 and columns[0][0] in (0, 1)
+        unnamed = name == "" or (name is None and not (hints.leads and len(hints.leads) == len(columns)))
+        if time and even:
+            unit = time["unit"] or (units[0] if units else "") or {"ms": "ms"}.get(time["name"].lower(), "")
+            _rate_of_time(recording, columns[0], unit.lower())
+        elif not (counter and even) and not (unnamed and counting):
+            return columns, names, units
+        columns, names, units = columns[1:], names[1:], units[1:]
+    return columns, names, units
+
+
+def _rate_of_time(recording: Recording, time: np.ndarray, unit: str) -> None:
+    """The sampling rate of a column of times; a whole number where the times' rounding allows it."""
+    if recording.sampling_rate is not None:
+        return
+    mean = (time[-1] - time[0]) / (len(time) - 1)
+    per_second = {"m": 1e3, "u": 1e6, "µ": 1e6, "n": 1e9, "s": 1.0, "h": 1.0}.get(unit[:1])
+    if per_second is None:  # only one unit makes an ECG of it: the others are beyond 10 Hz to 100 kHz
+        fitting = [each for each in (1.0, 1e3, 1e6) if 40 <= each / mean <= 20_000]
+        if len(fitting) != 1:
+            return
+        per_second = fitting[0]
+        called = {1.0: "seconds", 1e3: "milliseconds", 1e6: "microseconds"}[per_second]
+        recording.assumed.append(f"the time is in {called}: no other unit gives an ECG's sampling rate")
+    rate = per_second / mean
+    steps = np.diff(time)
+    rounding = max(np.ptp(steps), 1e-9 * abs(float(time[-1])))
+    slack = rate * rounding / (time[-1] - time[0])
+    if abs(rate - round(rate)) <= max(slack, 1e-6 * rate):
+        rate = round(rate)
+    if np.ptp(steps) > 1.5 * mean:
+        recording.warnings.append("the times are uneven: samples are missing, or the clock was set")
+    recording.sampling_rate = float(rate)
+    recording.assumed.append(f"sampling rate {rate:g} Hz, from the times")
+
+
+def _name_and_unit(name: str) -> tuple[str, str | None]:
+    match = _UNIT.match(name.strip())
+    if not match or not match["name"]:
+        return name, None
+    return match["name"].strip(" ([_/"), match["unit"] or match["other"]
+
+
+# ------------------------------------------------------------------------------------------------- the writer
+
+
+def write_csv(ecg: ECG, path: str | Path, *, identity: bool = False) -> Path:
+    """Write a table: comments with rate, unit and metadata, a line of lead names, a line per sample.
+
+    Millivolts with six digits behind the point (1 nV); an unknown sample is an empty field.
+
+    Args:
+        ecg: the recording.
+        path: ends in `.csv`.
+        identity: write `metadata["identity"]` too.
+
+    Returns:
+        The path.
+
+    Raises:
+        FileNotFoundError: if the folder does not exist.
+        ValueError: if the recording has no samples.
+    """
+    path = Path(path)
+    if ecg.signal.size == 0:
+        raise ValueError(f"{ecg.name} has no samples; there is nothing to write")
+    units = ecg.metadata.get("units", {})
+    titles = [f"{name} ({units.get(name, 'mV')})" if name in units else name for name in ecg.leads]
+    head = [
+        f"# sampling_rate: {ecg.sampling_rate:.12g}",
+        "# unit: mV",
+        f"# ecglm: {json.dumps(plain_metadata(ecg, identity=identity), ensure_ascii=False)}",
+    ]
+    with written_aside(path) as aside, aside.open("w", encoding="utf-8", newline="") as file:
+        file.write("\n".join(head) + "\n")
+        csv.writer(file, lineterminator="\n").writerow(titles)
+        known = ~np.isnan(ecg.signal)
+        if known.all():
+            np.savetxt(file, ecg.signal.T, fmt="%.6f", delimiter=",")
+        else:
+            for row, there in zip(ecg.signal.T.tolist(), known.T.tolist(), strict=True):
+                fields = [f"{value:.6f}" if each else "" for value, each in zip(row, there, strict=True)]
+                file.write(",".join(fields) + "\n")
+    return path
