@@ -4,8 +4,9 @@
 
 The limb leads of every record are rewritten as each exchange of the cables RA, LA and LL would have recorded
 them. A multinomial logistic regression on the 21 figures of `cable_figures` is fitted to folds 1 to 6 and to
-simulated ECGs, and measured on the folds 7 and 8 and on other simulated ECGs: how often an exchange is found, and how often a record as published is called
-exchanged. Prints the coefficients for `_checks.py` and the table for docs/experiments.md.
+simulated ECGs, and measured on the folds 7 and 8 and on other simulated ECGs: how often an exchange is found,
+and how often a record as published is called exchanged. Prints the coefficients for `_checks.py` and the
+table for docs/experiments.md.
 """
 
 import csv
@@ -37,21 +38,22 @@ def limb_map(order: tuple[int, ...]) -> np.ndarray:
     return of_potentials @ np.eye(3)[list(order)] @ to_potentials
 
 
-def covariance(ecg) -> np.ndarray:
-    return np.cov(steep_parts(ecg.select(EIGHT_LEADS).signal, ecg.sampling_rate).astype(np.float64))
+def products(ecg) -> np.ndarray:
+    steep = steep_parts(ecg.select(EIGHT_LEADS).signal, ecg.sampling_rate).astype(np.float64)
+    return steep @ steep.T / steep.shape[1]
 
 
-def exchange(cov: np.ndarray, order: tuple[int, ...]) -> np.ndarray:
+def exchange(power: np.ndarray, order: tuple[int, ...]) -> np.ndarray:
     whole = np.eye(8)
     whole[:2, :2] = limb_map(order)
-    return whole @ cov @ whole.T
+    return whole @ power @ whole.T
 
 
 def main() -> None:
     root = Path(sys.argv[1])
     with (root / "ptbxl_database.csv").open(encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if (root / f"{row['filename_hr']}.hea").is_file()]
-    cov = np.array([covariance(read(root / row["filename_hr"])) for row in rows])
+    cov = np.array([products(read(root / row["filename_hr"])) for row in rows])
     fold = np.array([float(row["strat_fold"]) for row in rows])
     live = np.diagonal(cov, axis1=1, axis2=2).min(1) > 1e-7
     train, test = cov[live & (fold <= 6)], cov[live & (fold > 6)]
@@ -60,7 +62,7 @@ def main() -> None:
     drawn = [
         simulate(conditions[seed % len(conditions)] if seed % 3 else "normal", seed=seed) for seed in seeds
     ]
-    train = np.concatenate([train, [covariance(each) for each in drawn]])
+    train = np.concatenate([train, [products(each) for each in drawn]])
     names = list(EXCHANGES)[:-1]  # LA and LL cannot be told from a turned axis; see the table
     figures = np.array([cable_figures(exchange(each, EXCHANGES[name])) for name in names for each in train])
     scaler = StandardScaler().fit(figures)
@@ -75,8 +77,8 @@ def main() -> None:
         print(f'"{name}": ({offset:.2f}, {", ".join(f"{each:.2f}" for each in row)}),')
     print(f"\nshipped coefficients ({', '.join(CABLES)}) on folds 7 and 8, {len(test)} records; simulated")
     simulated = {
-        "normal": [covariance(simulate("normal", seed=seed)) for seed in range(300)],
-        "any": [covariance(simulate(name, seed=seed)) for name in conditions for seed in range(8)],
+        "normal": [products(simulate("normal", seed=seed)) for seed in range(300)],
+        "any": [products(simulate(name, seed=seed)) for name in conditions for seed in range(8)],
     }
     for name, order in EXCHANGES.items():
         for label, records in {"PTB-XL": test, **simulated}.items():

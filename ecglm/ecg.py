@@ -15,6 +15,7 @@ LEADS_12 = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5",
 _BY_FOLDED_NAME = {name.lower(): name for name in LEADS_12}
 _BY_FOLDED_NAME |= {"d1": "I", "d2": "II", "d3": "III", "di": "I", "dii": "II", "diii": "III"}
 _BY_FOLDED_NAME |= {f"c{i}": f"V{i}" for i in range(1, 7)}  # IEC 60601 electrode names
+_STANDARD = frozenset(LEADS_12)
 _DECORATION = re.compile(r"^(mdc[_ ]ecg[_ ]lead[_ ]|ecg[_ ]lead[_ ]|lead[_ ]?|ecg[_ ])", re.IGNORECASE)
 
 
@@ -57,7 +58,7 @@ class ECG:
 
     def __post_init__(self) -> None:
         signal = np.asarray(self.signal, dtype=np.float32)
-        leads = tuple(standard_lead(name) for name in self.leads)
+        leads = tuple(name if name in _STANDARD else standard_lead(name) for name in self.leads)
         if signal.ndim != 2:
             raise ValueError(f"signal must have the shape (leads, samples), got {signal.shape}")
         if len(leads) != len(signal):

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ecglm.ecg import ECG, ECGFileError
+from ecglm.io import wfdb
 from ecglm.io._common import HEAD_BYTES, Hints
+from ecglm.io._finish import finish
 
 FORMATS = (
     "wfdb",
@@ -31,6 +33,7 @@ FORMATS = (
 )
 """The files of the formats, in the order in which they are asked; each is imported only when it is."""
 
+_NO_HINTS = Hints()
 _WRITERS = {
     "": "wfdb",
     ".hea": "wfdb",
@@ -75,11 +78,8 @@ def read(path: Any, **hints: Any) -> ECG:
         ECGFileError: if it exists but cannot be read; one line that says why.
         ValueError: for an unknown hint.
     """
-    from ecglm.io._finish import finish
-
-    given = Hints.of(hints)
+    given = Hints.of(hints) if hints else _NO_HINTS
     if not isinstance(path, (str, os.PathLike)):
-        wfdb = import_module("ecglm.io.wfdb")
         if wfdb.is_wfdb_record(path):
             return finish(wfdb.parse_wfdb_record(path), given)
         raise ValueError(f"read() takes a path or a wfdb.Record, got {type(path).__name__}")
@@ -123,11 +123,11 @@ def _find(path: str | os.PathLike) -> tuple[Path, Any]:
         raise ECGFileError(f"{text!r} is no file name; give the path of a recording")
     path = Path(text)
     try:
-        if not path.is_file():
-            header = import_module("ecglm.io.wfdb").find_header(path)
+        if not os.path.isfile(path):
+            header = wfdb.find_header(path)
             if header is None:
                 raise _missing(path)
-            return header, import_module("ecglm.io.wfdb")
+            return header, wfdb
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
     except (
@@ -146,7 +146,6 @@ def _find(path: str | os.PathLike) -> tuple[Path, Any]:
             continue
         if module.sniff(head, path):
             return path, module
-    wfdb = import_module("ecglm.io.wfdb")
     if wfdb.find_header(path):  # e.g. an annotation file of a record
         return path, wfdb
     raise ECGFileError(_foreign(path, head))

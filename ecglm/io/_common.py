@@ -14,6 +14,7 @@ import re
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,7 +126,7 @@ def _number(value: Any, name: str) -> float:
     return float(value)
 
 
-@dataclass
+@dataclass(slots=True)
 class Channel:
     """One channel as the file has it.
 
@@ -161,6 +162,8 @@ class Recording:
         assumed: sentences on what the file does not say.
         warnings: sentences on what looks wrong.
         cropped: whether `hints.start` and `hints.stop` have been honoured while reading.
+        rows: the array (channels, samples) float32 whose rows the channels' values are, where there is one;
+            it may be changed in place.
         keep_padding: whether constant stretches at the ends belong to the recording, e.g. because annotations
             count its samples.
     """
@@ -175,11 +178,13 @@ class Recording:
     warnings: list[str] = field(default_factory=list)
     cropped: bool = False
     keep_padding: bool = False
+    rows: np.ndarray | None = None
 
 
 # -------------------------------------------------------------------------------------------------- the units
 
 
+@lru_cache(maxsize=256)
 def millivolts(unit: str | None) -> float | None:
     """How many mV one of `unit` is; None where it is no voltage.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from ecglm.io._common import (
 _STANDARD = frozenset(LEADS_12)
 _PADDING = 0.5  # seconds without any change in more than two leads; no TP segment is that still
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ufffd]")
-_EIGHT = {"I", "II", *LEADS_12[6:]}
+_EIGHT = frozenset(("I", "II", *LEADS_12[6:]))
 # Leads beyond the twelve: right-sided and posterior, Frank's, EASI, Nehb's, monitoring leads, and channels
 # that call themselves an ECG.
 _ECG_NAME = re.compile(
@@ -51,14 +52,13 @@ def finish(recording: Recording, hints: Hints) -> ECG:
         signal = signal[:, first:last]
     elif not hints.cropping and not recording.keep_padding:
         signal = _without_padding(recording, signal, rate)
-    rows = [row for row, name in enumerate(names) if name not in units and is_ecg_name(name)]
-    of_ecg = signal if len(rows) == len(signal) else signal[rows]
-    recording.warnings += check(of_ecg, rate, tuple(names[row] for row in rows))
     metadata = _metadata(recording, hints)
     if units:
         metadata["units"] = units
     ecg = ECG(signal, rate, tuple(names), metadata)
-    if set(ecg.leads) >= _EIGHT:
+    leads = [name for name in ecg.leads if name not in units and is_ecg_name(name)]
+    recording.warnings += check(ecg if len(leads) == len(ecg.leads) else ecg.select(leads))
+    if not _STANDARD.issubset(ecg.leads) and _EIGHT.issubset(ecg.leads):
         ecg = derive_limb_leads(ecg)
         recording.assumed += ecg.metadata.pop("assumed", [])
     for key, sentences in (("assumed", recording.assumed), ("warnings", recording.warnings)):
@@ -67,6 +67,7 @@ def finish(recording: Recording, hints: Hints) -> ECG:
     return ecg
 
 
+@lru_cache(maxsize=1024)
 def is_ecg_name(name: str) -> bool:
     """Whether a channel's name, in its standard spelling, is that of an ECG lead."""
     return name in _STANDARD or bool(_ECG_NAME.match(name))
@@ -108,13 +109,14 @@ def _named(recording: Recording, hints: Hints) -> list[Channel]:
         recording.assumed.append(f"leads {' '.join(given)}, as given")
     else:
         given = [channel.name for channel in channels]
-    named = []
     for channel, name in zip(channels, given, strict=True):
-        clean = " ".join(_CONTROL.sub(" ", name).split())
-        if _CONTROL.search(name.strip("\x00 \t\r\n")):
-            recording.warnings.append(f"a lead's name holds unreadable characters; taken as {clean!r}")
-        named.append(Channel(standard_lead(clean), channel.values, channel.unit, channel.sampling_rate))
-    return named
+        if name not in _STANDARD:
+            clean = " ".join(_CONTROL.sub(" ", name).split())
+            if _CONTROL.search(name.strip("\x00 \t\r\n")):
+                recording.warnings.append(f"a lead's name holds unreadable characters; taken as {clean!r}")
+            name = standard_lead(clean)
+        channel.name = name
+    return channels
 
 
 def _sampling_rate(recording: Recording, hints: Hints) -> float:
@@ -179,7 +181,9 @@ def _in_millivolts(
     recording: Recording, channels: list[Channel], names: list[str], hints: Hints
 ) -> tuple[np.ndarray, dict[str, str]]:
     """(leads, samples) float32, mV; and the units of the rows that are no voltage."""
-    signal = np.empty((len(channels), len(channels[0].values)), np.float32)
+    signal = recording.rows if len(channels) == len(recording.channels) else None
+    if signal is None:
+        signal = np.empty((len(channels), len(channels[0].values)), np.float32)
     units: dict[str, str] = {}
     given: dict[str | None, list[str]] = {}
     for row, (channel, name) in enumerate(zip(channels, names, strict=True)):
@@ -200,14 +204,13 @@ def _in_millivolts(
             assert channel.unit is not None
             units[name] = channel.unit
             recording.warnings.append(f"{name} is no ECG; kept in its own unit, {channel.unit}")
+            scale = 1.0
+        elif not is_ecg:
+            recording.warnings.append(f"{name} is no ECG lead known by name; kept under its own name")
+        if scale != 1.0:
+            np.multiply(values, values.dtype.type(scale), out=signal[row], casting="same_kind")
+        elif signal is not recording.rows or zero:
             signal[row] = values
-        else:
-            if not is_ecg:
-                recording.warnings.append(f"{name} is no ECG lead known by name; kept under its own name")
-            if scale == 1.0:
-                signal[row] = values
-            else:
-                np.multiply(values, values.dtype.type(scale), out=signal[row], casting="same_kind")
     for stated, rows in given.items():
         says = f"; the file says {stated!r}" if stated else ""
         of = "" if len(rows) == len(names) else f" of {', '.join(rows)}"
@@ -242,8 +245,9 @@ def _without_padding(recording: Recording, signal: np.ndarray, rate: float) -> n
 
 
 def _metadata(recording: Recording, hints: Hints) -> dict[str, Any]:
-    path = Path(recording.path)
-    metadata = {"record_id": path.stem, "source": f"{recording.format} {recording.path}"} | recording.metadata
+    metadata = {"record_id": "", "source": f"{recording.format} {recording.path}"} | recording.metadata
+    if not metadata["record_id"]:
+        metadata["record_id"] = Path(recording.path).stem
     if hints.keep_identity and recording.identity:
         metadata["identity"] = recording.identity
     return metadata

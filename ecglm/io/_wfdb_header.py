@@ -10,6 +10,7 @@ import math
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ _IDENTITY = re.compile(
 _SEXES = {"m": "male", "male": "male", "f": "female", "female": "female"}
 
 
-@dataclass
+@dataclass(slots=True)
 class Signal:
     """One signal's line."""
 
@@ -53,7 +54,7 @@ class Signal:
     baseline: int
     unit: str
     block_size: int
-    checksum: int | None
+    checksum: int  # 0 where the header does not say
     name: str
 
 
@@ -79,7 +80,7 @@ def read_header(path: Path) -> Header:
     Raises:
         ECGFileError: if it is no header, or claims more than is read.
     """
-    with path.open("rb") as file:
+    with open(path, "rb", buffering=0) as file:
         content = file.read(MAX_HEADER_BYTES + 1)
     if len(content) > MAX_HEADER_BYTES:
         raise ECGFileError(f"{path}: a WFDB header has less than 1 MB, this file has more; it is no header")
@@ -182,42 +183,57 @@ def _signal_line(header: Header, line: str, number: int) -> Signal:
     """`file format [gain(baseline)/unit [resolution [zero [first [checksum [block size [name]]]]]]]`."""
     parts = line.split(maxsplit=8)
     parts += [""] * (9 - len(parts))
-    form, gain = _FORMAT.match(parts[1]), _GAIN.match(parts[2] or "200/mV")
     try:
-        if not form or not gain:
-            raise ValueError
-        _, zero, _, checksum, block_size = (int(text) if text else None for text in parts[3:8])
-        value = float(gain[1])
+        form, per_frame, skew, offset = _format(parts[1])
+        gain, baseline, unit = _gain(parts[2])
+        zero, checksum, block_size = (int(parts[place] or 0) for place in (4, 6, 7))
     except ValueError:
         raise ECGFileError(f"{header.path}: signal {number} cannot be parsed: {line[:60]!r}") from None
     name = parts[8] or f"signal {number}"
-    if not (math.isfinite(value) and value >= 0):
+    if not (math.isfinite(gain) and gain >= 0):
         raise ECGFileError(
-            f"{header.path}: {name[:40]!r} has the gain {value:g}, it must be above 0; correct the header"
+            f"{header.path}: {name[:40]!r} has the gain {gain:g}, it must be above 0; correct the header"
         )
-    if not parts[2] or value == 0:
+    if not parts[2] or gain == 0:
         header.assumed.append(f"{name}: gain 200 per mV, the WFDB default")
         header.warnings.append(
             f"{name} is uncalibrated (the header has no gain): its amplitude in mV is a guess"
         )
-    per_frame, skew = int(form[2] or 1), int(form[3] or 0)
     if not 1 <= per_frame <= _MAX_PER_FRAME or skew > _MAX_SKEW:
         raise ECGFileError(
             f"{header.path}: {name[:40]!r} has {per_frame} samples per frame and a skew of {skew}; correct it"
         )
     return Signal(
         file=parts[0],
-        format=form[1],
+        format=form,
         samples_per_frame=per_frame,
         skew=skew,
-        offset=int(form[4] or 0),
-        gain=value or _DEFAULT_GAIN,
-        baseline=int(gain[2]) if gain[2] else zero or 0,
-        unit=gain[3] or "mV",
-        block_size=block_size or 0,
+        offset=offset,
+        gain=gain or _DEFAULT_GAIN,
+        baseline=zero if baseline is None else baseline,
+        unit=unit,
+        block_size=block_size,
         checksum=checksum,
         name=parts[8],
     )
+
+
+@lru_cache(maxsize=256)
+def _format(text: str) -> tuple[str, int, int, int]:
+    """Format, samples per frame, skew and offset of `format[xframe][:skew][+offset]`."""
+    match = _FORMAT.match(text)
+    if not match:
+        raise ValueError
+    return match[1], int(match[2] or 1), int(match[3] or 0), int(match[4] or 0)
+
+
+@lru_cache(maxsize=256)
+def _gain(text: str) -> tuple[float, int | None, str]:
+    """Gain, baseline and unit of `gain[(baseline)][/unit]`."""
+    match = _GAIN.match(text or "200/mV")
+    if not match:
+        raise ValueError
+    return float(match[1]), int(match[2]) if match[2] else None, match[3] or "mV"
 
 
 def comments_of(header: Header) -> tuple[dict[str, Any], dict[str, str]]:

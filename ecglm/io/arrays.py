@@ -123,8 +123,8 @@ def _members(
             _check(path, dtype, shape, entry.file_size - file.tell())
         if entry.file_size > _MAX_RATIO * max(entry.compress_size, 4096):
             raise ECGFileError(
-                f"{path}: {entry.filename} unpacks from {entry.compress_size:,} bytes to {entry.file_size:,}; "
-                "no ECG does"
+                f"{path}: {entry.filename} unpacks from {entry.compress_size:,} bytes to {entry.file_size:,};"
+                " no ECG does"
             )
         members[entry.filename.removesuffix(".npy")] = (dtype, shape, entry)
     return members

@@ -7,8 +7,8 @@ https://physionet.org/physiotools/wag/signal-5.htm.
 
 from __future__ import annotations
 
-import math
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from ecglm.io._wfdb_header import (
     MAX_LINE,
     RECORD_NAME,
     Header,
+    Signal,
     comments_of,
     read_header,
 )
@@ -63,7 +64,7 @@ def parse(path: Path, hints: Hints) -> Recording:
         ECGFileError: if the record is malformed, truncated, larger than its files, or names a file outside
             its folder.
     """
-    found = find_header(path)
+    found = path if path.suffix == ".hea" else find_header(path)
     if found is None:
         raise FileNotFoundError(f"no WFDB record at {path}: there is no {path}.hea")
     header = read_header(found)
@@ -71,11 +72,11 @@ def parse(path: Path, hints: Hints) -> Recording:
     if rate is None:
         raise ECGFileError(f"{found} states no sampling rate; pass sampling_rate= (WFDB's default is 250 Hz)")
     if header.segments is not None:
-        channels = _read_segments(header, hints, rate)
+        channels, rows = _read_segments(header, hints, rate), None
     else:
         num_samples = _check_files(header, hints.allow_truncated)
         first, last = hints.span(found, num_samples, rate) if hints.cropping else (0, num_samples)
-        channels = _read_signals(header, num_samples, first, last)
+        channels, rows = _read_signals(header, num_samples, first, last)
     metadata, identity = comments_of(header)
     if header.acquired:
         metadata["acquired"] = header.acquired
@@ -90,58 +91,66 @@ def parse(path: Path, hints: Hints) -> Recording:
         warnings=header.warnings,
         cropped=True,
         keep_padding=True,  # annotation files count the samples
+        rows=rows,
     )
 
 
 def find_header(path: Path) -> Path | None:
     """The header of the record that a path means by its name or by one of its signal files."""
-    if path.suffix == ".hea" and path.is_file():
+    if path.suffix == ".hea" and os.path.isfile(path):
         return path
     if not path.name:
         return None
     # The name with .hea added comes first: record names may hold dots.
     header = path.with_name(path.name + ".hea")
-    if header.is_file():
+    if os.path.isfile(header):
         return header
     header = path.with_suffix(".hea")
-    return header if path.is_file() and header.is_file() else None
+    return header if os.path.isfile(header) and os.path.isfile(path) else None
 
 
 # ------------------------------------------------------------------------------------------------ the signals
 
 
-def _data_file(header: Header, name: str) -> Path:
-    """The signal file that a header names, which must lie in the record's folder or below.
+def _data_size(header: Header, name: str) -> int:
+    """The size of the signal file that a header names, which must lie in the record's folder or below.
 
     The last component may be a symbolic link of the file system (data stores such as git-annex or the
     Hugging Face cache use them); what the header itself says cannot lead outside.
     """
-    relative = Path(name)
     folder = header.path.parent
-    if "\x00" in name or "\\" in name or relative.is_absolute() or ".." in relative.parts:
-        raise ECGFileError(f"{header.path}: it names {name[:60]!r}; only files in its own folder are read")
-    path = folder / relative
-    if len(relative.parts) > 1 and not path.parent.resolve().is_relative_to(folder.resolve()):
-        raise ECGFileError(
-            f"{header.path}: it names {name[:60]!r}, which lies outside its folder; it is not read"
-        )
-    if not path.is_file():
+    if "/" in name or "\\" in name or "\x00" in name or name == "..":
+        relative = Path(name)
+        if "\x00" in name or "\\" in name or relative.is_absolute() or ".." in relative.parts:
+            raise ECGFileError(
+                f"{header.path}: it names {name[:60]!r}; only files in its own folder are read"
+            )
+        if not (folder / relative).parent.resolve().is_relative_to(folder.resolve()):
+            raise ECGFileError(
+                f"{header.path}: it names {name[:60]!r}, which lies outside its folder; it is not read"
+            )
+    try:
+        there = os.stat(os.path.join(folder, name))
+    except (OSError, ValueError):
+        there = None
+    if there is None or not stat.S_ISREG(there.st_mode):
         raise ECGFileError(f"{header.path}: its signal file {name[:60]!r} is not in {folder}; copy it there")
-    return path
+    return there.st_size
 
 
 def _check_files(header: Header, allow_truncated: bool = False) -> int:
     """The number of samples, checked against the files' sizes; a header without one gets it from there."""
-    for signal in header.signals:
-        if signal.format == "0" or signal.file == "~":
-            header.warnings.append(f"{signal.name} is left out: the header says that it was not recorded")
-    header.signals = [each for each in header.signals if each.format != "0" and each.file != "~"]
+    absent = [each for each in header.signals if each.format == "0" or each.file == "~"]
+    if absent:
+        names = ", ".join(each.name for each in absent)
+        header.warnings.append(f"{names} left out: the header says that it was not recorded")
+        header.signals = [each for each in header.signals if each not in absent]
     if not header.signals:
         raise ECGFileError(f"{header.path}: the header lists no signals; this record holds no ECG")
     frames = header.num_samples
     for file in dict.fromkeys(signal.file for signal in header.signals):
         group = [signal for signal in header.signals if signal.file == file]
-        path = _data_file(header, file)
+        size = _data_size(header, file)
         form = group[0].format
         if any(signal.format != form for signal in group):
             raise ECGFileError(
@@ -156,15 +165,15 @@ def _check_files(header: Header, allow_truncated: bool = False) -> int:
             continue
         if form not in _BYTES_PER_SAMPLE:
             raise ECGFileError(f"{header.path}: {file} has the format {form}, which WFDB does not define")
-        bytes_there = path.stat().st_size - group[0].offset
-        available = max(0, math.floor(bytes_there / (_BYTES_PER_SAMPLE[form] * per_frame) + 1e-9))
+        bytes_there = size - group[0].offset
+        available = max(0, int(bytes_there / (_BYTES_PER_SAMPLE[form] * per_frame) + 1e-9))
         if frames is None:
             frames = available
         elif available < frames:
             if not (allow_truncated and form == "16"):
                 raise ECGFileError(
-                    f"{path} is truncated: the header announces {frames:,} samples, it holds {available:,}; "
-                    "fetch it again, or read with allow_truncated=True (format 16)"
+                    f"{header.path.parent / file} is truncated: the header announces {frames:,} samples, it "
+                    f"holds {available:,}; fetch it again, or read with allow_truncated=True (format 16)"
                 )
             header.warnings.append(
                 f"{file} ends after {available:,} of {frames:,} samples; the rest is missing"
@@ -175,8 +184,10 @@ def _check_files(header: Header, allow_truncated: bool = False) -> int:
     return frames
 
 
-def _read_signals(header: Header, num_samples: int, first: int, last: int) -> list[Channel]:
-    """Samples `first` to `last` of the signals of one header."""
+def _read_signals(
+    header: Header, num_samples: int, first: int, last: int
+) -> tuple[list[Channel], np.ndarray | None]:
+    """Samples `first` to `last` of one header's signals, and the array whose rows they are, if they are."""
     signals = header.signals
     if (last - first) * sum(each.samples_per_frame for each in signals) > MAX_SAMPLES:
         raise ECGFileError(
@@ -188,22 +199,22 @@ def _read_signals(header: Header, num_samples: int, first: int, last: int) -> li
         for each in signals
     )
     if not plain:
-        return _read_with_wfdb(header, first, last)
+        return _read_with_wfdb(header, first, last), None
     values = _read_format_16(header, num_samples, first, last)
-    return [Channel(each.name, row, each.unit) for each, row in zip(signals, values, strict=True)]
+    return [Channel(each.name, row, each.unit) for each, row in zip(signals, values, strict=True)], values
 
 
 def _read_format_16(header: Header, num_samples: int, first: int, last: int) -> np.ndarray:
     """Format 16, one file or several: (signals, samples) float32 in the header's units, NaN where unknown."""
     signals = header.signals
-    digital = np.empty((len(signals), last - first), np.int16)
-    for file in dict.fromkeys(each.file for each in signals):
-        rows = [row for row, each in enumerate(signals) if each.file == file]
-        count, offset = (last - first) * len(rows), signals[rows[0]].offset + 2 * first * len(rows)
-        frames = np.fromfile(header.path.parent / file, "<i2", count, offset=offset)
-        if len(frames) != count:
-            raise ECGFileError(f"{header.path}: {file} became shorter while it was read; try again")
-        digital[rows] = frames.reshape(last - first, len(rows)).T
+    files = list(dict.fromkeys(each.file for each in signals))
+    if len(files) == 1:
+        digital = np.ascontiguousarray(_frames_16(header, signals, first, last).T)
+    else:
+        digital = np.empty((len(signals), last - first), np.int16)
+        for file in files:
+            rows = [row for row, each in enumerate(signals) if each.file == file]
+            digital[rows] = _frames_16(header, [signals[row] for row in rows], first, last).T
     if first == 0 and last == num_samples and header.num_samples in (None, num_samples):
         sums = digital.sum(axis=1, dtype=np.int16)  # the checksum is the sum in 16 bits, overflow and all
         for each, total in zip(signals, sums.tolist(), strict=True):
@@ -212,17 +223,25 @@ def _read_format_16(header: Header, num_samples: int, first: int, last: int) -> 
     # The quotient of two float32 numbers, rounded once, equals the float64 quotient rounded to float32, since
     # float64 has more than twice the digits (Figueroa 1995); where a gain or a difference does not fit into
     # float32, compute in float64.
-    gain = np.array([[each.gain] for each in signals])
-    baseline = np.array([[each.baseline] for each in signals], np.float64)
-    exact = np.abs(baseline).max() < 1 << 23 and (gain == gain.astype(np.float32)).all()
+    gains, baselines = [each.gain for each in signals], [each.baseline for each in signals]
+    exact = max(map(abs, baselines)) < 1 << 23 and all(np.float32(gain) == gain for gain in set(gains))
     kind = np.float32 if exact else np.float64
     signal: np.ndarray = digital.astype(kind)
-    if baseline.any():
-        np.subtract(signal, baseline.astype(kind), out=signal)
-    np.divide(signal, gain.astype(kind), out=signal)
+    if any(baselines):
+        np.subtract(signal, np.array(baselines, kind)[:, None], out=signal)
+    np.divide(signal, np.array(gains, kind)[:, None], out=signal)
     if digital.min() == UNKNOWN:
         signal[digital == UNKNOWN] = np.nan
     return signal.astype(np.float32, copy=False)
+
+
+def _frames_16(header: Header, signals: list[Signal], first: int, last: int) -> np.ndarray:
+    """(samples, signals) int16 of one file's signals."""
+    count, offset = (last - first) * len(signals), signals[0].offset + 2 * first * len(signals)
+    frames = np.fromfile(header.path.parent / signals[0].file, "<i2", count, offset=offset)
+    if len(frames) != count:
+        raise ECGFileError(f"{header.path}: {signals[0].file} became shorter while it was read; try again")
+    return frames.reshape(last - first, len(signals))
 
 
 def _read_with_wfdb(header: Header, first: int, last: int) -> list[Channel]:
@@ -301,7 +320,7 @@ def _read_segments(header: Header, hints: Hints, rate: float) -> list[Channel]:
     for segment, begin, count in wanted:
         low, high = max(first - begin, 0), min(last - begin, count)
         here = slice(begin + low - first, begin + high - first)
-        for number, channel in enumerate(_read_signals(segment, count, low, high)):
+        for number, channel in enumerate(_read_signals(segment, count, low, high)[0]):
             row = rows.get(channel.name) if layout else number
             if row is None or row >= len(signals) or len(channel.values) != high - low:
                 header.warnings.append(f"{channel.name} of segment {segment.name} does not fit the record")
