@@ -231,17 +231,66 @@ def embed(
 @app.command()
 def render(
     record: Annotated[str, typer.Argument(help="An ECG file.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="PNG file to write.")],
-    layout: Annotated[str, typer.Option(help="3x4, 3x4+1, 6x2 or 12x1")] = "3x4+1",
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write: .png, .jpg, .svg or .pdf.")],
+    layout: Annotated[
+        str, typer.Option(help="3x4, 3x4+1, 3x4+3, 6x2, 6x2+1, 4x3, 12x1, median or strip")
+    ] = "3x4+1",
+    order: Annotated[str, typer.Option(help="Limb leads: standard or cabrera.")] = "standard",
+    timing: Annotated[str, typer.Option(help="Columns: consecutive or simultaneous.")] = "consecutive",
+    rhythm: Annotated[list[str] | None, typer.Option(help="Lead of a rhythm strip; may be repeated.")] = None,
+    lead: Annotated[list[str] | None, typer.Option(help="Lead of layout strip; may be repeated.")] = None,
     dpi: Annotated[float, typer.Option(help="Dots per inch.")] = 150,
+    speed: Annotated[float, typer.Option(help="Paper speed, mm/s.")] = 25,
+    gain: Annotated[float, typer.Option(help="mm/mV")] = 10,
+    start: Annotated[float, typer.Option(help="First second shown.")] = 0,
+    paper: Annotated[
+        str | None, typer.Option(help="a4, letter or ecg-image-kit; by default as large as needed.")
+    ] = None,
+    colours: Annotated[
+        str, typer.Option(help="red, blue, green, grey, black_and_white or ecg-image-kit")
+    ] = "red",
+    grid: Annotated[bool, typer.Option(help="Ruled or plain paper.")] = True,
+    line_width: Annotated[float, typer.Option(help="Of the traces, mm.")] = 0.28,
+    font: Annotated[Path | None, typer.Option(help="A .ttf file instead of Aileron.")] = None,
+    title: Annotated[str | None, typer.Option(help="First line; by default the record's name.")] = None,
+    header: Annotated[list[str] | None, typer.Option(help="A further line; may be repeated.")] = None,
+    measured: Annotated[bool, typer.Option(help="Print measurements, as an unconfirmed draft.")] = False,
+    waves: Annotated[bool, typer.Option(help="Colour the measured waves.")] = False,
 ) -> None:
     """Draw an ECG on paper, in true millimetres."""
-    from ecglm.image import render
+    from ecglm.image import draw_page
     from ecglm.io import read
 
-    if out.suffix.lower() != ".png":
-        raise ValueError(f"--out must end in .png, got {out}")
-    render(read(record), layout=layout, dpi=dpi).save(out, dpi=(dpi, dpi))
+    ecg = read(record)
+    measurements = None
+    if measured or waves:
+        from ecglm.measure import measure
+
+        measurements = measure(ecg)
+    page = draw_page(
+        ecg,
+        layout,
+        order=order,
+        timing=timing,
+        rhythm=rhythm or None,
+        leads=lead or None,
+        dpi=dpi,
+        speed=speed,
+        gain=gain,
+        start=start,
+        paper=paper,
+        colours=colours,
+        grid=grid,
+        line_width=line_width,
+        font=font,
+        title=title,
+        header=header or None,
+        measurements=measurements if measured else None,
+        overlay=measurements if waves else None,
+    )
+    page.save(out)
+    for note in page.notes:
+        typer.echo(f"{ecg.name}: {note}", err=True)
     typer.echo(out)
 
 

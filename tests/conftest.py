@@ -41,6 +41,12 @@ def merl_fixtures() -> Path:
 
 
 @pytest.fixture(scope="session")
+def ecg_image_fixtures() -> Path:
+    """Where ecg-image-kit puts the samples of a made-up recording."""
+    return _folder("ECGLM_FIXTURES", "ecg_image_geometry") / "ecg_image_geometry"
+
+
+@pytest.fixture(scope="session")
 def model_folder(tmp_path_factory):
     """Makes folders as training leaves them: `model_folder("merl")` holds a tiny, untrained model."""
     import torch

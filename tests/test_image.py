@@ -1,11 +1,15 @@
 """The page: true millimetres, every lead once, gaps where samples are unknown, and honest margins."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from ecglm import simulate
 from ecglm.ecg import ECG, LEADS_12
-from ecglm.image import LAYOUTS, draw_page, render
-from ecglm.image.page import HEADER, MARGIN, _printable
+from ecglm.image import COLOURS, LAYOUTS, draw_page, render
+from ecglm.image.frame import MARGIN
+from ecglm.image.margins import HEADER, printable
 
 RATE = 500
 GUTTER = 15  # mm at 25 mm/s
@@ -13,6 +17,11 @@ GUTTER = 15  # mm at 25 mm/s
 
 def flat(seconds: float = 10.0, leads: tuple[str, ...] = LEADS_12, **metadata) -> ECG:
     return ECG(np.zeros((len(leads), round(seconds * RATE))), RATE, leads, metadata)
+
+
+def beats(ecg: ECG) -> SimpleNamespace:
+    """As much of the measurements as median beats need."""
+    return SimpleNamespace(r_peaks=ecg.metadata["truth"]["r_peaks"])
 
 
 def ink(page) -> np.ndarray:
@@ -123,6 +132,151 @@ def test_margins_say_what_was_drawn():
         assert part in page, part
 
 
+@pytest.mark.parametrize("paper, size", [("a4", (297.0, 210.0)), ("letter", (279.4, 215.9))])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_paper_has_its_size_and_all_rows(layout, paper, size):
+    ecg = simulate("normal", seed=1)
+    page = draw_page(ecg, layout, paper=paper, dpi=60, measurements=beats(ecg))
+    assert page.geometry.size == tuple(round(edge * 60 / 25.4) for edge in size)
+    x0, y0, x1, y1 = page.drawing.grid.box
+    for key, (left, top, right, bottom) in page.geometry.lead_boxes.items():
+        assert x0 < left * 25.4 / 60 and right * 25.4 / 60 <= x1 + 0.3, key
+        assert y0 - 0.3 < top * 25.4 / 60 and bottom * 25.4 / 60 < y1 + 0.3, key
+    assert draw_page(ecg, layout, paper="letter", dpi=200, measurements=beats(ecg)).image.shape == (
+        1700,
+        2200,
+        3,
+    )
+
+
+def test_narrow_paper_shows_fewer_seconds_and_says_so():
+    page = draw_page(flat(), paper="a4", speed=50, dpi=60)
+    assert any("0 to 5.3 s of 10 s" in text for text, _ in page.geometry.text_boxes)
+
+
+def test_the_grid_is_true_to_half_a_percent():
+    """100 mm between strong lines, both ways, at a resolution that no millimetre divides."""
+    page = draw_page(flat(), "3x4", dpi=137)
+    dark = 255 - page.image[..., 2].astype(float)
+    for axis, edge in ((0, MARGIN), (1, HEADER)):
+        # Between traces and names only the grid lies; lines along the other axis raise all alike.
+        profile = (
+            dark[round(21 * 137 / 25.4) : round(28 * 137 / 25.4)].mean(axis=0)
+            if axis == 0
+            else (dark[:, round(90 * 137 / 25.4) : round(97 * 137 / 25.4)].mean(axis=1))
+        )
+        places = []
+        for line in (edge + 15, edge + 115):
+            around = np.arange(round((line - 0.5) * 137 / 25.4), round((line + 0.5) * 137 / 25.4))
+            weight = profile[around] - profile[around].min()
+            places.append(((around + 0.5) * weight).sum() / weight.sum())
+        assert places[1] - places[0] == pytest.approx(100 * 137 / 25.4, rel=0.005)
+
+
+def test_cabrera_turns_avr_upside_down():
+    ecg = flat()
+    ecg.signal[3, 20::50] = 0.6
+    page = draw_page(ecg, "12x1", order="cabrera")
+    tops = [page.geometry.lead_boxes[lead][1] for lead in ("aVL", "I", "-aVR", "II", "aVF", "III", "V1")]
+    assert tops == sorted(tops) and "aVR" not in page.geometry.traces
+    (line,) = page.geometry.traces["-aVR"]
+    assert line[20, 1] > line[21, 1], "a positive aVR points down"
+
+
+def test_a_strip_goes_on_from_line_to_line():
+    page = draw_page(flat(30.0), "strip", dpi=60)
+    assert list(page.geometry.traces) == ["II", "II/10s", "II/20s"]
+    seconds = [
+        matrix[0, :2] @ page.geometry.traces[key][0][0] + matrix[0, 2]
+        for key, matrix in page.geometry.to_signal.items()
+    ]
+    assert seconds == pytest.approx([0, 10, 20])
+    one = draw_page(flat(12.5, leads=("MLII",)), "strip", dpi=60)
+    assert list(one.geometry.traces) == ["MLII", "MLII/10s"]
+    long = draw_page(flat(1800.0, leads=("I",)), "strip", dpi=30, start=60)
+    assert len(long.geometry.traces) == 12
+    assert any("60 to 180 s of 1800 s" in text for text, _ in long.geometry.text_boxes)
+
+
+def test_one_lead_leaves_the_others_blank():
+    page = draw_page(flat(leads=("I",)), dpi=60)
+    assert list(page.geometry.traces) == ["I"]
+    assert len(page.notes) == 12 and all("not recorded" in note for note in page.notes)
+
+
+def test_what_leaves_its_row_too_far_is_cut_and_said():
+    ecg = flat()
+    ecg.signal[5, 2000:2010] = 50.0
+    ecg.signal[1] += 3 * np.sin(np.arange(5000) / 40)
+    page = draw_page(ecg, "12x1", gain=20, dpi=60)
+    assert sorted(page.notes) == ["II cut off", "aVF cut off"]
+    for key in ("II", "aVF"):
+        y = np.concatenate(page.geometry.traces[key])[:, 1] * 25.4 / 60
+        assert np.ptp(y) <= 60 + 1e-6, "30 mm up and down"
+    assert len(page.geometry.traces["aVF"]) == 2
+
+
+def test_median_beats_are_medians():
+    ecg = simulate("normal", seed=4, noise=False)
+    page = draw_page(ecg, "median", measurements=beats(ecg), dpi=100)
+    assert sorted(page.geometry.traces) == sorted(LEADS_12)
+    peaks = ecg.metadata["truth"]["r_peaks"][1:-1]
+    (line,) = page.geometry.traces["V5"]
+    seconds, values = page.geometry.to_signal["V5"][:, :2] @ line.T + page.geometry.to_signal["V5"][:, 2:]
+    samples = np.round(seconds * RATE).astype(int)
+    truth = np.median([ecg.lead("V5")[peak + samples] for peak in peaks], axis=0)
+    assert np.abs(values - truth).max() < 0.06
+    with pytest.raises(ValueError, match="no whole beat"):
+        draw_page(ecg, "median", measurements=SimpleNamespace(r_peaks=[3]))
+
+
+def test_pacing_spikes_are_marked():
+    ecg = simulate("pacing_ventricular", seed=2)
+    spikes = len(ecg.metadata["truth"]["spikes"])
+    with_marks, without = draw_page(ecg, dpi=60), draw_page(ecg, dpi=60, pacing=())
+    assert len(with_marks.drawing.strokes) - len(without.drawing.strokes) == spikes
+    assert any("pacing spikes" in text for text, _ in with_marks.geometry.text_boxes)
+    assert not any("pacing spikes" in text for text, _ in without.geometry.text_boxes)
+
+
+def test_measurements_are_printed_as_a_draft():
+    measured = SimpleNamespace(
+        heart_rate=71.4, pr=None, qrs=98, qt=float("nan"), qtc=410, axis=-30, r_peaks=[]
+    )
+    page = draw_page(flat(), measurements=measured, dpi=60)
+    (line,) = [text for text, _ in page.geometry.text_boxes if "QRS" in text]
+    assert line == "rate 71 bpm | QRS 98 ms | QTc 410 ms | axis -30° | unconfirmed draft, measured by ecglm"
+
+
+@pytest.mark.parametrize("colours", COLOURS)
+def test_colours_are_those_of_the_scheme(colours):
+    page = draw_page(flat(), "strip", colours=colours, dpi=254)
+    found = {tuple(colour) for colour in page.image[440:500].reshape(-1, 3).tolist()}
+    assert COLOURS[colours].ink in found and COLOURS[colours].strong in found
+
+
+def test_overlays_colour_what_they_should():
+    ecg = flat()
+    waves = [
+        SimpleNamespace(lead="II", kind="QRS", onset=500, peak=510, offset=550),
+        SimpleNamespace(lead=None, kind="T", onset=None, peak=None, offset=None),
+    ]
+    saliency = np.zeros(ecg.signal.shape)
+    saliency[1, 3000:3100] = -2.0
+    plain = draw_page(ecg, "12x1", dpi=100)
+    page = draw_page(ecg, "12x1", dpi=100, overlay=[SimpleNamespace(waves=waves), saliency])
+    grid = slice(round(HEADER / 25.4 * 100) + 1, None)
+    changed = np.argwhere((page.image != plain.image).any(axis=2)[grid])[:, 1]
+    seconds = (changed + 0.5) * 25.4 / 100 / 25 - (MARGIN + GUTTER) / 25
+    assert ((abs(seconds - 1.05) < 0.07) | (abs(seconds - 6.1) < 0.12)).all()
+    assert (abs(seconds - 1.05) < 0.07).any() and (abs(seconds - 6.1) < 0.12).any()
+    framed = draw_page(ecg, "12x1", dpi=100, overlay=plain.geometry.lead_boxes)
+    assert (framed.image != plain.image).any()
+    for wrong, message in ((np.zeros((3, 3)), "shape"), ("waves", "must be measurements")):
+        with pytest.raises(ValueError, match=message):
+            draw_page(ecg, overlay=wrong)
+
+
 def test_short_record_fills_all_columns():
     ecg = flat(2.0)
     ecg.signal[9:, 25::100] = 0.5
@@ -139,7 +293,7 @@ def test_offset_moves_no_trace():
 
 
 def test_text_outside_the_font_is_spelt_out():
-    assert _printable("Müller – 0.05 ≥ µV 心") == "Muller - 0.05 >= uV ?"
+    assert printable("Müller – 0.05 ≥ µV 心") == "Muller - 0.05 >= uV ?"
 
 
 @pytest.mark.parametrize(
@@ -150,6 +304,16 @@ def test_text_outside_the_font_is_spelt_out():
         ({"dpi": 1200}, "dpi must lie between 20 and 600"),
         ({"speed": 0}, "speed must lie between"),
         ({"gain": float("nan")}, "gain must lie between"),
+        ({"order": "reversed"}, "standard, cabrera"),
+        ({"timing": "parallel"}, "consecutive, simultaneous"),
+        ({"paper": "a0"}, "a4, letter"),
+        ({"colours": "mauve"}, "red, blue"),
+        ({"line_width": 0}, "line_width must lie"),
+        ({"font": "/nowhere.ttf"}, "no font file"),
+        ({"rhythm": "V9"}, "no lead V9"),
+        ({"leads": ["I"]}, "for layout 'strip' only"),
+        ({"layout": "strip", "leads": ["V9"]}, "no lead V9"),
+        ({"layout": "strip", "rhythm": ["I"]}, "leads="),
         ({"start": 10}, "start=10 s lies outside"),
         ({"dpi": 600, "speed": 200}, "too many"),
     ],

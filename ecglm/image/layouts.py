@@ -48,8 +48,9 @@ ORDERS = {
 }
 """Which lead stands where the standard order has which; in Cabrera's, aVR is drawn upside down as -aVR."""
 
-PAPERS = {"a4": (297.0, 210.0), "letter": (279.4, 215.9)}
-"""Width and height of the papers, mm."""
+KIT_PAPER = "ecg-image-kit"
+PAPERS = {"a4": (297.0, 210.0), "letter": (279.4, 215.9), KIT_PAPER: (279.4, 215.9)}
+"""Width and height of the papers, mm; that of ecg-image-kit has that kit's places for everything."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ COLOURS = {
     "blue": Colours((252, 253, 255), (211, 225, 245), (150, 180, 226), (16, 18, 28), (95, 108, 132)),
     "green": Colours((252, 254, 250), (210, 233, 212), (148, 199, 156), (16, 26, 20), (92, 116, 98)),
     "grey": Colours((253, 253, 253), (226, 226, 226), (184, 184, 184), (20, 20, 20), (115, 115, 115)),
+    "ecg-image-kit": Colours((255, 255, 255), (254, 223, 219), (255, 0, 0), (30, 30, 30), (110, 110, 110)),
     "black_and_white": Colours((255, 255, 255), (205, 205, 205), (150, 150, 150), (0, 0, 0), (80, 80, 80)),
 }
 

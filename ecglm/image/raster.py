@@ -3,7 +3,7 @@
 A line is drawn as what a round pen covers. Along a piece of the line that never turns back in x, the pen's
 area over each thin upright slice is one interval, so the whole line is two rows of numbers, its upper and
 its lower edge, and a dot's coverage is the mean overlap of its slices. That is exact for the heights and
-true to a quarter of a dot for the widths, and its cost grows with the ink, not with the page.
+true to a fraction of a dot for the widths, and its cost grows with the ink, not with the page.
 """
 
 import math
@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ecglm.image.drawing import Colour, Drawing, Grid, Text
 from ecglm.image.geometry import Box
 
-SLICES = 4  # of a dot, for lines of any direction
+_SLICES = (3, 4, 5)  # of a dot, whichever suits the pen best
 
 
 def rasterise(drawing: Drawing, dpi: float) -> tuple[np.ndarray, list[tuple[str, Box]]]:
@@ -49,7 +49,7 @@ def size_in_dots(drawing: Drawing, dpi: float) -> tuple[int, int]:
 
 
 def cover(
-    polylines: Sequence[np.ndarray], width: float, size: tuple[int, int], slices: int = SLICES
+    polylines: Sequence[np.ndarray], width: float, size: tuple[int, int], slices: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which dots a round pen covers that follows the polylines, and how much of each.
 
@@ -57,7 +57,7 @@ def cover(
         polylines: (points, 2) dots; what lies outside the picture is left out.
         width: of the pen, dots; a pen thinner than a dot is drawn one dot wide and paler.
         size: width and height of the picture.
-        slices: how finely each column is divided; 1 does for lines that are nearly level.
+        slices: how finely each column is divided, 3 to 5 by default; 1 does for lines that are nearly level.
 
     Returns:
         Flat indices (row * width + column) and their coverage, 0 to 1 float32. Where lines meet an index may
@@ -65,7 +65,11 @@ def cover(
     """
     columns, rows = size
     radius, strength = max(width, 1.0) / 2, min(width, 1.0)
-    reach = max(0, round(radius * slices - 0.5))
+    if slices is None:  # an upright line is an odd number of slices wide
+        slices = min(
+            _SLICES, key=lambda number: abs(2 * radius * number - _odd(2 * radius * number)) / number
+        )
+    reach = (_odd(2 * radius * slices) - 1) // 2
     nothing = np.zeros(0, np.int64), np.zeros(0, np.float32)
     lines = [line if len(line) > 1 else line[[0, 0]] for line in polylines if len(line)]
     if not lines:
@@ -107,13 +111,23 @@ def cover(
     lower = np.full(offset[-1], -np.inf, np.float32)
     np.minimum.at(upper, place, np.minimum(enter, leave).astype(np.float32))
     np.maximum.at(lower, place, np.maximum(enter, leave).astype(np.float32))
+    centre = (slice_ + 0.5) / slices
+    middle = np.full(offset[-1], np.nan, np.float32)
+    crossed = (left <= centre) & (centre <= right)
+    middle[place[crossed]] = (begin + rise * (centre - left))[crossed]
 
-    top, bottom = upper - np.float32(radius), lower + np.float32(radius)
-    for shift in range(1, reach + 1):
-        half = np.float32(math.sqrt(max(0.0, radius**2 - (shift / slices) ** 2)))
-        for to, source in ((slice(shift, None), slice(-shift)), (slice(-shift), slice(shift, None))):
-            np.minimum(top[to], upper[source] - half, out=top[to])
-            np.maximum(bottom[to], lower[source] + half, out=bottom[to])
+    # The pen's edges: over a slice's own line, and where the line through its neighbours lifts them. Within a
+    # slice the line's middle is so many slices off, its extremes up to half a slice further.
+    top, bottom = np.full_like(upper, np.inf), np.full_like(lower, -np.inf)
+    for shift in range(-reach, reach + 1):
+        to = slice(max(0, -shift), len(top) - max(0, shift))
+        source = slice(max(0, shift), len(top) - max(0, -shift))
+        half = _half_chord(radius, abs(shift) / slices)
+        further = _half_chord(radius, (abs(shift) + 0.5) / slices)
+        np.fmin(top[to], middle[source] - half, out=top[to])
+        np.fmax(bottom[to], middle[source] + half, out=bottom[to])
+        np.minimum(top[to], upper[source] - further, out=top[to])
+        np.maximum(bottom[to], lower[source] + further, out=bottom[to])
 
     top, bottom = top.reshape(-1, slices), bottom.reshape(-1, slices)
     column, _ = _expand(length // slices)
@@ -130,6 +144,16 @@ def cover(
         overlap = np.minimum(bottom[keep, part][which], edge + 1) - np.maximum(top[keep, part][which], edge)
         coverage += np.clip(overlap, 0, None)
     return row * columns + column[keep][which], coverage * np.float32(strength / slices)
+
+
+def _half_chord(radius: float, off: float) -> np.float32:
+    """Half of a circle's height so far off its centre."""
+    return np.float32(math.sqrt(max(0.0, radius**2 - off**2)))
+
+
+def _odd(value: float) -> int:
+    """The odd whole number next to a value."""
+    return 2 * round((value - 1) / 2) + 1
 
 
 def _expand(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
