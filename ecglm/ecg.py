@@ -192,23 +192,42 @@ def limb_lead_errors(ecg: ECG) -> dict[str, float]:
         share of the rms of the largest of the three leads. 0 where it is below rounding, 0.004 mV; files of
         PTB-XL and CinC 2011 stay below 0.01.
     """
-    errors = {}
-    for name, equation in zip(_LIMB[2:], _LIMB_EQUATIONS, strict=True):
-        involved = [k for k, factor in enumerate(equation) if factor]
-        if not {_LIMB[k] for k in involved} <= set(ecg.leads):
-            continue
-        three = ecg.signal[[ecg.leads.index(_LIMB[k]) for k in involved]]
-        left_over = equation[involved].astype(np.float32) @ three
-        if not np.isfinite(left_over).all():
-            known = np.isfinite(left_over)
-            three, left_over = three[:, known], left_over[known]
-        if not left_over.size:
-            continue
-        with np.errstate(over="ignore"):
-            rms = float(np.sqrt(np.mean(np.square(left_over))))
-            largest = float(np.sqrt(np.square(three).mean(1).max()))
-        errors[name] = 0.0 if rms <= _TINY else rms / largest if np.isfinite(largest) else 1.0
-    return errors
+    there = [k for k, name in enumerate(_LIMB) if name in ecg.leads]
+    kept = [
+        row for row, equation in enumerate(_LIMB_EQUATIONS) if set(np.flatnonzero(equation)) <= set(there)
+    ]
+    if not kept:
+        return {}
+    limbs = ecg.signal[[ecg.leads.index(_LIMB[k]) for k in there]]
+    equations = _LIMB_EQUATIONS[np.ix_(kept, there)].astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        left_over = _mean_square(equations @ limbs)
+        power = _mean_square(limbs)
+        if not np.isfinite(power).all():  # each equation by the samples that it knows
+            errors = {}
+            for row, equation in zip(kept, equations, strict=True):
+                three = limbs[equation != 0]
+                three = three[:, np.isfinite(three).all(0)]
+                if three.size:
+                    rest = _mean_square(equation[equation != 0][None] @ three)
+                    errors[_LIMB[row + 2]] = _share(float(rest[0]), float(_mean_square(three).max()))
+            return errors
+    return {
+        _LIMB[row + 2]: _share(float(rest), float(power[equation != 0].max()))
+        for row, rest, equation in zip(kept, left_over, equations, strict=True)
+    }
+
+
+def _mean_square(signal: np.ndarray) -> np.ndarray:
+    product: np.ndarray = np.einsum("ij,ij->i", signal, signal) / max(signal.shape[1], 1)
+    return product
+
+
+def _share(left_over: float, largest: float) -> float:
+    """Of two powers, that of the rms; what rounding leaves over counts as nothing."""
+    if not np.isfinite(largest):
+        return 1.0
+    return 0.0 if left_over <= _TINY**2 else float(np.sqrt(left_over / largest))
 
 
 def names_that_fit(ecg: ECG) -> dict[str, str] | None:

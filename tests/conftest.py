@@ -35,6 +35,12 @@ def io_samples() -> Path:
 
 
 @pytest.fixture(scope="session")
+def challenge_2011_root() -> Path:
+    """Set-a of PhysioNet/CinC 2011, graded for signal quality."""
+    return _folder("ECGLM_DATA", "challenge-2011/set-a") / "challenge-2011" / "set-a"
+
+
+@pytest.fixture(scope="session")
 def merl_fixtures() -> Path:
     """Numbers computed by MERL's authors' code on random weights."""
     return _folder("ECGLM_FIXTURES", "merl") / "merl"

@@ -9,8 +9,17 @@ from typing import Any
 
 from ecglm.measure.measurements import LeadMeasurements, Measurements, RhythmStatistics, Wave
 from ecglm.measure.measuring import measure
+from ecglm.measure.quality import Quality, assess_quality
 
-__all__ = ["LeadMeasurements", "Measurements", "RhythmStatistics", "Wave", "measure"]
+__all__ = [
+    "LeadMeasurements",
+    "Measurements",
+    "Quality",
+    "RhythmStatistics",
+    "Wave",
+    "assess_quality",
+    "measure",
+]
 
 
 class _CallableModule(ModuleType):

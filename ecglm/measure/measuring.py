@@ -12,6 +12,7 @@ from ecglm.measure import intervals
 from ecglm.measure.beats import find_beats
 from ecglm.measure.delineation import KINDS, Delineation, delineate
 from ecglm.measure.measurements import MEDIAN_R, LeadMeasurements, Measurements, Wave
+from ecglm.measure.quality import assess_quality
 from ecglm.measure.working import RATE, Working, prepare
 
 _MS = 1000 / RATE
@@ -34,6 +35,7 @@ def measure(ecg: ECG) -> Measurements:
         "sampling_rate": ecg.sampling_rate,
         "pacing_spikes": spikes,
         "leads": {name: LeadMeasurements() for name in ecg.leads},
+        "quality": assess_quality(ecg),
     }
     if not working.usable.any():
         return Measurements(**nothing, reasons={"heart_rate": "no lead carries a signal"})

@@ -1,0 +1,407 @@
+"""Signal quality: can this recording be read, which leads cannot, and why, in words.
+
+Whether a record can be read is learnt from the PhysioNet/CinC 2011 challenge (set-a: 12-lead ECGs graded by
+several readers each), a logistic model on numbers that no gain changes (`ecglm.measure.quality_weights`,
+made by `benchmarks/quality.py`). What a lead suffers from is told by fixed limits in millivolts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from ecglm.ecg import ECG, LEADS_12, limb_lead_errors, names_that_fit
+from ecglm.measure.quality_weights import INTERCEPT, WEIGHTS
+from ecglm.measure.segments import RATE, SEGMENT, Segment, look, to_rate
+from ecglm.measure.swaps import find_swap, typical_beat
+from ecglm.preprocessing import fill_missing
+
+Grade = Literal["acceptable", "borderline", "unacceptable"]
+Flag = Literal[
+    "missing",
+    "flat",
+    "saturated",
+    "lead-off",
+    "clipping",
+    "mains",
+    "wander",
+    "muscle noise",
+    "possible swap",
+]
+FLAGS: tuple[Flag, ...] = get_args(Flag)
+
+_GRAVE: set[Flag] = {"missing", "flat", "saturated", "lead-off", "clipping", "possible swap"}
+
+# Limits, mV; a millimetre of paper is 0.1 mV. On PTB-XL 99.9 % of the leads have less mains, 95 % less wander
+# and 98 % less noise between the beats.
+_MAINS = 0.02  # amplitude
+_WANDER = 0.5  # peak to peak of the means of seconds
+_MUSCLE = 0.03  # rms of the change from sample to sample at 250 Hz, about that of the noise itself at 500 Hz
+_RAIL = (
+    2.0  # a lead that lies still as far from zero as this is at the end of its range, not without a signal
+)
+_LEAST_SECONDS = 2.0  # known of a lead, to judge it
+_UNREADABLE = 0.5  # probability
+_DOUBTFUL = 0.3
+_LEAST_PROMINENCE = (
+    2.4  # 1.2 to 1.9 in noise, EEG and sines; above 2.7 in all but 1 of 2,010 records of PTB-XL
+)
+_LEAST_AGREEMENT = 0.2  # below 0.13 in noise and EEG
+_SAME = 0.97  # at most 0.93 in real records
+_MOST_BEATS = 6.0  # per second: 360/min
+_BREAKS = 0.1  # of `limb_lead_errors`; 0.01 in real records
+_PARTS = 12  # segments in which exchanged electrodes are looked for: two minutes
+_FLAT_IN, _OFTEN = 0.5, 0.25  # share of a lead's seconds, share of the segments
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Can this recording be read?
+
+    Args:
+        record: "acceptable"; "borderline": readable, but a lead is not, or something is doubtful;
+            "unacceptable": record it again.
+        reasons: why, as sentences; empty where nothing was found.
+        leads: flags of each lead, in the order of `FLAGS`: "missing" (unknown for over 5 % of the time),
+            "flat", "saturated" (rests at the end of its range), "lead-off" (shows no heart where others do),
+            "clipping" (its peaks are cut off), "mains" (50 or 60 Hz above 0.02 mV), "wander" (the baseline
+            moves by over 0.5 mV), "muscle noise" (over 0.03 mV rms between the beats), "possible swap" (its
+            electrode seems exchanged with another).
+        probability_unacceptable: by the model, 0 to 1: the median of the segments of about ten seconds; None
+            where nothing could be judged.
+        unreadable_share: share of these segments that are unacceptable by themselves, 0 to 1.
+    """
+
+    record: Grade
+    reasons: tuple[str, ...] = ()
+    leads: dict[str, tuple[Flag, ...]] = field(default_factory=dict)
+    probability_unacceptable: float | None = None
+    unreadable_share: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+        probability = self.probability_unacceptable
+        return {
+            "record": self.record,
+            "reasons": list(self.reasons),
+            "leads": {name: list(flags) for name, flags in self.leads.items()},
+            "probability_unacceptable": None if probability is None else round(probability, 4),
+            "unreadable_share": round(self.unreadable_share, 4),
+        }
+
+
+def assess_quality(ecg: ECG) -> Quality:
+    """Judge the signal quality of a recording.
+
+    Rows that `metadata["units"]` marks as no voltage are left out. What is judged is the signal, not the
+    heart: asystole and ventricular fibrillation show no complexes either, and come out as unacceptable with
+    that reason.
+
+    Args:
+        ecg: any number of leads, rate and length.
+
+    Returns:
+        The verdict; an unreadable or empty recording is one of the verdicts, not an error.
+    """
+    rows = [row for row, name in enumerate(ecg.leads) if name not in ecg.metadata.get("units", {})]
+    names = [ecg.leads[row] for row in rows]
+    if not rows or not ecg.num_samples:
+        return Quality("unacceptable", ("the recording holds no samples of an ECG",), {n: () for n in names})
+    with np.errstate(all="ignore"):  # values near the end of float32's range square to infinity
+        return _assess(ecg.select(names) if len(names) < ecg.num_leads else ecg, names)
+
+
+def _assess(ecg: ECG, names: list[str]) -> Quality:
+    known, signal = np.ones(len(names)), ecg.signal
+    if not np.isfinite(signal.sum()):
+        known = np.isfinite(signal).mean(1)
+        signal = fill_missing(signal)
+    highest, lowest = signal.max(1), signal.min(1)
+    if max(highest.max(), -lowest.min()) > 1e6:
+        signal = signal.clip(-1e6, 1e6)
+    # A lead that is known for a few seconds only, as on a printed page, says nothing of the others.
+    long_enough = (known >= 0.5) | (known * ecg.duration < _LEAST_SECONDS)
+    judged = np.flatnonzero(long_enough) if long_enough.any() else np.array([known.argmax()])
+    judged_names = [names[row] for row in judged]
+    segments = list(_segments(signal[judged], ecg.sampling_rate))
+    looks = [look(segment) for segment in segments]
+
+    flags: dict[str, set[Flag]] = {name: set() for name in names}
+    _flag_leads(flags, looks, judged_names)
+    clipped = _clipped(ecg.signal, highest, lowest)
+    for row, name in enumerate(names):
+        if row in clipped and not flags[name] & {"flat", "saturated"}:
+            flags[name].add("clipping")
+        if known[row] < 0.95:
+            flags[name].add("missing")
+        if known[row] * ecg.duration < min(_LEAST_SECONDS, ecg.duration / 2):
+            flags[name] = {"missing"}
+    if not looks:
+        reason = f"the recording lasts {ecg.duration:.2g} s, too short to judge"
+        return Quality("unacceptable", (reason,), _ordered(flags))
+
+    scores = np.array([_score(seen) for seen in looks])
+    strange = [_strangeness(seen) for seen in looks]
+    unreadable = (1 / (1 + np.exp(-scores)) >= _UNREADABLE) | np.array([bool(reason) for reason in strange])
+    probability, share = float(1 / (1 + np.exp(-np.median(scores)))), float(unreadable.mean())
+    problems, cautions = [], []
+    if share >= 0.5:
+        typical = looks[int(np.argsort(scores)[len(scores) // 2])]
+        problems += [reason for reason in dict.fromkeys(strange) if reason] or [
+            _worst(typical, judged_names, flags)
+        ]
+    elif share > 0:
+        cautions.append(f"{share:.0%} of the recording is unreadable")
+    if not unreadable.all():
+        readable = [segment for segment, bad in zip(segments, unreadable, strict=True) if not bad]
+        joined = ECG(np.concatenate(readable, axis=1), RATE, tuple(judged_names))
+        # What was filled in obeys no equation: with gaps, the recording itself is asked.
+        contradiction, grave = _limb_lead_contradiction(joined if (known == 1).all() else ecg, flags)
+        if contradiction:
+            (problems if grave else cautions).append(contradiction)
+        elif share < 0.5:
+            cautions += _swaps(segments, looks, judged_names, flags)
+    if ecg.duration < _LEAST_SECONDS:
+        cautions.append(f"the recording lasts {ecg.duration:.2g} s, too short to judge its rhythm")
+    record: Grade = "acceptable"
+    if problems:
+        record = "unacceptable"
+    elif cautions or probability >= _DOUBTFUL or any(_GRAVE & found for found in flags.values()):
+        record = "borderline"
+    hertz = dict(zip(judged_names, looks[0].mains_hz.tolist(), strict=True))
+    reasons = [*problems, *cautions, *_in_words(flags, hertz)]
+    if record == "borderline" and not reasons:
+        reasons.append("noise or artefacts may hide details")
+    return Quality(record, tuple(reasons), _ordered(flags), probability, share)
+
+
+def _segments(signal: np.ndarray, sampling_rate: float) -> Iterator[np.ndarray]:
+    """Equal parts of about ten seconds, at 250 Hz."""
+    duration = signal.shape[1] / sampling_rate
+    edges = np.linspace(0, signal.shape[1], max(1, round(duration / SEGMENT)) + 1).astype(int)
+    for first, last in zip(edges, edges[1:], strict=False):
+        segment = to_rate(signal[:, first:last], sampling_rate)
+        if segment.shape[1] >= RATE // 2:
+            yield segment
+
+
+def _flag_leads(flags: dict[str, set[Flag]], looks: list[Segment], names: list[str]) -> None:
+    """Flag what concerns a lead in a quarter of the segments or more."""
+    counts = Counter((names[lead], flag) for seen in looks for flag, leads in _flags(seen) for lead in leads)
+    for (name, flag), count in counts.items():
+        if count >= _OFTEN * len(looks):
+            flags[name].add(flag)
+
+
+def _flags(seen: Segment) -> Iterator[tuple[Flag, np.ndarray]]:
+    """Each flag with the leads of a segment that deserve it."""
+    flat = (seen.flat >= _FLAT_IN) | (seen.typical < 0.01)
+    resting = (seen.stuck > 0.1) | (flat & (seen.offset > _RAIL))
+    beating = (seen.agreement > 0.4) | (seen.likeness > 0.7)
+    alive = len(seen.beats) >= 3 and np.mean(beating) >= 0.5
+    hum = seen.mains > _MAINS
+    # of mains of amplitude A, 2 A sin(π f / 250) / √2 goes from sample to sample
+    of_mains = np.sqrt(2) * seen.mains * np.sin(np.pi * seen.mains_hz / RATE)
+    noise = np.sqrt(np.maximum(np.square(seen.quiet) - np.square(of_mains), 0))
+    wander = ~flat & ~resting & (seen.swing > _WANDER)
+    found: dict[Flag, np.ndarray] = {
+        "flat": flat & (seen.offset <= _RAIL),
+        "saturated": resting,
+        "lead-off": ~beating & alive,
+        "mains": hum,
+        "wander": wander,
+        "muscle noise": ~resting & (noise > _MUSCLE),
+    }
+    for flag, leads in found.items():
+        yield flag, np.flatnonzero(leads)
+
+
+def _clipped(signal: np.ndarray, highest: np.ndarray, lowest: np.ndarray) -> set[int]:
+    """Rows whose peaks are cut off: several flat tops of three samples or more at the extreme value."""
+    rows = set()
+    for extreme in (highest, lowest):
+        at = signal == extreme[:, None]
+        for row in np.flatnonzero((at.sum(1) >= 9) & (highest - lowest > 0.1)):
+            samples = np.flatnonzero(at[row])
+            runs = np.split(samples, np.flatnonzero(np.diff(samples) > 1) + 1)
+            if sum(len(run) >= 3 for run in runs) >= 3:
+                rows.add(int(row))
+    return rows
+
+
+def record_features(seen: Segment) -> dict[str, float]:
+    """What the model reads of one segment; the same for a recording ten times as tall.
+
+    "Worst" is the lead that is worst in this respect, "second" the next worst (the worst again of a single
+    lead), and levels are logarithms of their ratio to the usual height of this ECG.
+    """
+    scale = max(seen.scale, 0.02)
+    own = np.clip(seen.typical, 0.5 * scale, 3 * scale)[:, None]
+    wild = seen.ranges > 5 * own
+    bad = wild | (seen.ranges < max(0.004, 0.05 * scale))
+
+    def relative(level: np.ndarray) -> np.ndarray:
+        return np.log((level + 0.01 * scale) / scale)
+
+    flat = np.sort(seen.flat)[::-1]
+    agreement, likeness, small = (
+        np.sort(seen.agreement),
+        np.sort(seen.likeness),
+        np.sort(relative(seen.typical)),
+    )
+    second = min(1, len(flat) - 1)
+    third = min(2, len(flat) - 1)
+    values = {
+        "bad_lead_seconds": bad.mean(),
+        "seconds_with_a_bad_lead": bad.any(0).mean(),
+        "leads_with_a_wild_second": wild.any(1).mean(),
+        "flat_worst": flat[0],
+        "flat_second": flat[second],
+        "flat_mean": flat.mean(),
+        "agreement_worst": agreement[0],
+        "agreement_second": agreement[second],
+        "agreement_median": np.median(agreement),
+        "likeness_worst": likeness[0],
+        "likeness_third": likeness[third],
+        "likeness_median": np.median(likeness),
+        "noise_worst": relative(seen.quiet).max(),
+        "wander_worst": relative(seen.wander).max(),
+        "offset_worst": np.log1p(seen.offset / scale).max(),
+        "largest_range": np.log(seen.ranges.max() / scale + 0.1),
+        "smallest_lead": small[0],
+        "second_smallest_lead": small[second],
+        "smallest_qrs": relative(seen.size).min(),
+        "prominence": np.log(seen.prominence + 0.1),
+    }
+    return {name: float(np.clip(value, -12, 12)) for name, value in values.items()}
+
+
+def _score(seen: Segment) -> float:
+    features = record_features(seen)
+    return INTERCEPT + sum(
+        weight * (features[name] - mean) / deviation for name, (mean, deviation, weight) in WEIGHTS.items()
+    )
+
+
+def _strangeness(seen: Segment) -> str:
+    """Why a segment is no ECG, or shows none; empty where it may be one."""
+    if seen.scale == 0:
+        return "no lead shows any activity"
+    best = np.sort(seen.agreement)[::-1][: max(1, len(seen.agreement) // 4)]
+    seconds = seen.ranges.shape[1]
+    if seen.sameness > _SAME and len(seen.agreement) >= 6:
+        return "all leads show one and the same shape; this is no 12-lead ECG"
+    if len(seen.beats) > _MOST_BEATS * max(seconds, 1):
+        return f"{len(seen.beats) / max(seconds, 1) * 60:.0f} spikes a minute; this is no heart"
+    if seconds >= 3 and (seen.prominence < _LEAST_PROMINENCE or best[-1] < _LEAST_AGREEMENT):
+        return (
+            "no QRS complexes stand out: noise, another signal, fibrillation or standstill of the ventricles"
+        )
+    return ""
+
+
+def _limb_lead_contradiction(ecg: ECG, flags: dict[str, set[Flag]]) -> tuple[str, bool]:
+    """What speaks against the limb leads by their equations, and whether that makes them unreadable."""
+    usable = [name for name in ecg.leads if not flags[name] & {"missing", "flat", "saturated", "lead-off"}]
+    if not {"I", "II"} <= set(usable):
+        return "", False
+    limbs = ecg.select([name for name in usable if name in LEADS_12[:6]])
+    broken = {name: error for name, error in limb_lead_errors(limbs).items() if error > _BREAKS}
+    if not broken:
+        return "", False
+    fits = names_that_fit(limbs)
+    if fits:
+        text = ", ".join(f"{was} is {now}" for was, now in fits.items())
+        return f"limb leads bear wrong names: their equations hold if {text}", True
+    says = f"{', '.join(broken)} do not follow from the other limb leads: "
+    if max(broken.values()) > 0.5 and not _scaled(limbs):
+        return says + "the leads are mixed up, or were not recorded together", True
+    return says + "one is noisy by itself, or each was scaled by itself and these are no millivolts", False
+
+
+def _scaled(limbs: ECG) -> bool:
+    """Whether the limb leads obey their equations once each has a factor of its own."""
+    have = dict(zip(limbs.leads, np.nan_to_num(limbs.signal).astype(np.float64), strict=True))
+    basis = np.stack([have["I"], have["II"]], axis=1)
+    signs = {"III": (-1, 1), "aVR": (-1, -1), "aVL": (1, -1), "aVF": (-1, 1)}
+    for name in set(have) & set(signs):
+        factors = np.linalg.lstsq(basis, have[name], rcond=None)[0]
+        left_over = have[name] - basis @ factors
+        if (factors * signs[name] < 0).any() or left_over.std() > 0.1 * have[name].std():
+            return False
+    return True
+
+
+def _swaps(
+    segments: list[np.ndarray], looks: list[Segment], names: list[str], flags: dict[str, set[Flag]]
+) -> list[str]:
+    """Look for exchanged electrodes, and flag the leads that would be concerned."""
+    wanted = ["I", "II", *LEADS_12[6:]]
+    if not set(wanted) <= set(names) or any(flags[name] & {"missing", "flat", "lead-off"} for name in wanted):
+        return []
+    rows = [names.index(name) for name in wanted]
+    parts = [
+        typical_beat(segment[rows], seen.beats)
+        for segment, seen in list(zip(segments, looks, strict=True))[:_PARTS]
+    ]
+    swap = find_swap([beat for beat in parts if beat is not None])
+    if swap is None:
+        return []
+    for name in swap.leads:
+        if name in flags:
+            flags[name].add("possible swap")
+    return [f"{swap.name} electrodes may be exchanged: {swap.sign}"]
+
+
+def _worst(seen: Segment, names: list[str], flags: dict[str, set[Flag]]) -> str:
+    """One sentence for a record that the model rejects."""
+    lost = [
+        name
+        for name, agreement in zip(names, seen.agreement, strict=True)
+        if agreement < 0.4 or flags[name] & {"flat", "saturated", "lead-off", "missing"}
+    ]
+    if lost:
+        return f"no usable signal in {_listed(lost)}"
+    scale = max(seen.scale, 0.02)
+    wild = [name for name, ranges in zip(names, seen.ranges, strict=True) if ranges.max() > 5 * scale]
+    if wild:
+        return f"large artefacts in {_listed(wild)}"
+    order = np.argsort(seen.agreement)
+    return f"noise or artefacts, most in {_listed([names[row] for row in order[:2]])}"
+
+
+_SENTENCES: dict[Flag, Callable[[str], str]] = {
+    "missing": lambda leads: f"samples missing in {leads}",
+    "flat": lambda leads: f"flat line in {leads}",
+    "saturated": lambda leads: f"{leads} at the end of the recorder's range",
+    "lead-off": lambda leads: f"no heart visible in {leads}: electrode off?",
+    "clipping": lambda leads: f"peaks cut off in {leads}",
+    "mains": lambda leads: f"mains hum in {leads}",
+    "wander": lambda leads: f"baseline wander in {leads}",
+    "muscle noise": lambda leads: f"muscle noise in {leads}",
+}
+
+
+def _in_words(flags: dict[str, set[Flag]], hertz: dict[str, float]) -> Iterator[str]:
+    for flag, sentence in _SENTENCES.items():
+        leads = [name for name, found in flags.items() if flag in found]
+        if flag == "lead-off":  # said already
+            leads = [name for name in leads if not flags[name] & {"flat", "saturated"}]
+        if leads:
+            tones = sorted({hertz[name] for name in leads if name in hertz}) if flag == "mains" else []
+            heard = f" ({' and '.join(f'{tone:g}' for tone in tones)} Hz)" if tones else ""
+            yield sentence(_listed(leads, len(flags))) + heard
+
+
+def _listed(names: list[str], of: int = 0) -> str:
+    if len(names) == of and of > 2:
+        return "all leads"
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _ordered(flags: dict[str, set[Flag]]) -> dict[str, tuple[Flag, ...]]:
+    return {name: tuple(flag for flag in FLAGS if flag in found) for name, found in flags.items()}

@@ -1,0 +1,173 @@
+"""Exchanged electrodes: which exchange, undone, would make this ECG look more like an ECG.
+
+Every exchange of electrodes turns the eight independent leads into known sums of themselves. A small network
+scores how well a typical beat fits its leads' names: the beat as it is, and with each exchange undone. It was
+trained on PTB-XL (folds 1 to 7) and simulated ECGs by `benchmarks/electrodes.py`, which writes
+`swaps.npz`. The exchange of left arm and left leg is not reported: it looks like a healthy
+heart of another axis.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from dataclasses import dataclass
+from functools import lru_cache
+from io import BytesIO
+
+import numpy as np
+
+from ecglm.measure.segments import around
+
+_OFFSETS = np.arange(-72, 128, 4)  # samples at 250 Hz: -288 to +496 ms around a beat, every 16 ms
+_BASE, _QRS, _P, _T = slice(11, 13), slice(13, 24), slice(3, 13), slice(25, 46)
+_UPPER = np.triu_indices(8, 1)
+_LIMBS = np.array([[1, 0], [0, 1], [-1, 1], [-0.5, -0.5], [1, -0.5], [-0.5, 1]], np.float32)
+_LEAST_LIMB, _LEAST_CHEST = 1.2, 3.0  # score differences (log odds); 1 to 2 % of correct ECGs are above
+
+
+@dataclass(frozen=True)
+class Swap:
+    """An exchange of electrodes.
+
+    Args:
+        name: of the electrodes: "RA/LA", "V1/V2".
+        matrix: (8, 8) from the leads I, II, V1 to V6 to what they would show.
+        leads: that change.
+        sign: by which a reader would notice.
+    """
+
+    name: str
+    matrix: np.ndarray
+    leads: tuple[str, ...]
+    sign: str
+
+
+def _limb(name: str, one: tuple[int, int], two: tuple[int, int], sign: str) -> Swap:
+    matrix = np.eye(8)
+    matrix[0, :2], matrix[1, :2] = one, two
+    return Swap(name, matrix, ("I", "II", "III", "aVR", "aVL", "aVF"), sign)
+
+
+def _chest(order: list[int], name: str) -> Swap:
+    matrix = np.eye(8)
+    matrix[2:] = np.eye(8)[[2 + k for k in order]]
+    leads = tuple(f"V{place + 1}" for place, k in enumerate(order) if place != k)
+    return Swap(name, matrix, leads, "the waves do not change in step from V1 to V6")
+
+
+def _pairs() -> list[Swap]:
+    swaps = []
+    for first in range(6):
+        for second in range(first + 1, min(first + 3, 6)):
+            order = list(range(6))
+            order[first], order[second] = second, first
+            swaps.append(_chest(order, f"V{first + 1}/V{second + 1}"))
+    return swaps
+
+
+_NONE = Swap("none", np.eye(8), (), "")
+_ARMS_LEG = _limb("LA/LL", (0, 1), (1, 0), "")
+_RIGHT_ARM = [
+    _limb("RA/LA", (-1, 0), (-1, 1), "lead I is upside down, and aVR looks like aVL"),
+    _limb("RA/LL", (1, -1), (0, -1), "lead II is upside down, and aVR looks like aVF"),
+    _limb("RA/LA/LL", (-1, 1), (-1, 0), "the limb leads are turned in a circle"),
+    _limb("RA/LL/LA", (0, -1), (1, -1), "the limb leads are turned in a circle"),
+]
+_CHEST = [*_pairs(), _chest([5, 4, 3, 2, 1, 0], "V1 to V6 in reverse")]
+SWAPS = (_NONE, _ARMS_LEG, *_RIGHT_ARM, *_CHEST)
+_UNDONE = np.linalg.inv(np.stack([swap.matrix for swap in SWAPS])).astype(np.float32)
+
+
+def typical_beat(signal: np.ndarray, beats: np.ndarray) -> np.ndarray | None:
+    """The median beat of the eight leads: (8, 50), every 16 ms, mV; None with fewer than two whole beats.
+
+    Args:
+        signal: (8, samples) at 250 Hz, I, II, V1 to V6.
+        beats: samples, as of a `Segment`.
+    """
+    windows = around(signal, beats, _OFFSETS)
+    if windows.shape[1] < 2:
+        return None
+    return np.partition(windows, windows.shape[1] // 2, axis=1)[:, windows.shape[1] // 2]
+
+
+def undone(beats: np.ndarray) -> np.ndarray:
+    """Each beat with each exchange of `SWAPS` undone: (beats, 8, 50) → (beats, swaps, 8, 50)."""
+    return np.matmul(_UNDONE, beats[:, None])
+
+
+def beat_features(beats: np.ndarray) -> np.ndarray:
+    """What the network reads: (…, 8, 50) mV → (…, features), the same whatever the gain.
+
+    Polarity, size and halves of the QRS, P and T of the twelve leads, and the correlations of the eight
+    leads' QRS complexes.
+    """
+    limbs = np.matmul(_LIMBS, beats[..., :2, :])
+    twelve = np.concatenate([limbs, beats[..., 2:, :]], axis=-2)
+    twelve = twelve - twelve[..., _BASE].mean(-1, keepdims=True)
+    qrs = twelve[..., _QRS]
+    scale = np.sqrt(np.square(qrs).mean((-1, -2), keepdims=True)) + 1e-6
+    qrs = qrs / scale
+    up = np.sqrt(np.square(qrs.clip(0)).mean(-1))
+    down = np.sqrt(np.square((-qrs).clip(0)).mean(-1))
+    size = np.log(np.square(qrs).mean(-1) + 0.003) / 2
+    p = twelve[..., _P].mean(-1) * 4 / scale[..., 0]
+    t = twelve[..., _T] / scale
+    thirds = t.reshape(*t.shape[:-1], 3, -1).mean(-1)
+    eight = qrs[..., [0, 1, *range(6, 12)], :]
+    eight = eight - eight.mean(-1, keepdims=True)
+    eight = eight / (np.sqrt(np.square(eight).sum(-1, keepdims=True)) + 0.1)
+    alike = np.matmul(eight, np.swapaxes(eight, -1, -2))[..., _UPPER[0], _UPPER[1]]
+    parts = [
+        up - down,
+        size,
+        qrs[..., :5].mean(-1),
+        qrs[..., 6:].mean(-1),
+        p,
+        thirds.reshape(*p.shape[:-1], -1),
+        alike,
+    ]
+    return np.concatenate(parts, axis=-1)
+
+
+def find_swap(beats: list[np.ndarray]) -> Swap | None:
+    """The exchange that undone makes the beats look more like an ECG; None if none is likely.
+
+    Args:
+        beats: typical beats (8, 50) of parts of one recording; their scores are averaged.
+    """
+    if not beats:
+        return None
+    scores = network_scores(beat_features(undone(np.stack(beats)))).mean(0)
+    limb, chest = evidence(scores)
+    if limb > _LEAST_LIMB and limb - _LEAST_LIMB >= chest - _LEAST_CHEST:
+        return _RIGHT_ARM[int(np.argmax(scores[2 : 2 + len(_RIGHT_ARM)]))]
+    if chest > _LEAST_CHEST:
+        return _CHEST[int(np.argmax(scores[-len(_CHEST) :]))]
+    return None
+
+
+def evidence(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Log odds of an exchange that concerns the right arm, and of one among the chest electrodes.
+
+    Args:
+        scores: (…, swaps).
+    """
+    whole = np.logaddexp(scores[..., 0], scores[..., 1])
+    limb = np.logaddexp.reduce(scores[..., 2 : 2 + len(_RIGHT_ARM)], axis=-1) - whole
+    return limb, scores[..., -len(_CHEST) :].max(-1) - scores[..., 0]
+
+
+@lru_cache(maxsize=1)
+def _network() -> dict[str, np.ndarray]:
+    data = pkgutil.get_data("ecglm.measure", "swaps.npz")
+    assert data is not None, "swaps.npz is part of the package"
+    with np.load(BytesIO(data), allow_pickle=False) as file:
+        return {name: file[name].astype(np.float32) for name in file.files}
+
+
+def network_scores(features: np.ndarray) -> np.ndarray:
+    """How well a beat fits its leads' names: (…, features) → (…)."""
+    net = _network()
+    x = ((features - net["mean"]) / net["deviation"]).clip(-4, 4)
+    return x @ net["direct"] + np.tanh(x @ net["inner"] + net["bias"]) @ net["outer"]
