@@ -74,6 +74,17 @@ def test_scp_without_huffman_codes_holds_plain_integers(tmp_path, counts):
     close(ecg, counts, 0.0025)
 
 
+def test_scp_small_liberties_are_taken_as_they_are_meant(tmp_path, counts):
+    streams = [row.astype("<i2").tobytes() for row in counts]
+    sections = scp(counts) | {2: bytes(2), 6: scp_data(streams, 5000, 2000, 0)}  # no table: plain integers
+    sections[3] = scp_leads([CODES[name] for name in LEADS_12], counts.shape[1] + 1)  # one sample too many
+    path = tmp_path / "a.scp"
+    path.write_bytes(scp_file(sections))
+    ecg = read(path)
+    close(ecg.crop(0, 5), counts, 0.005)
+    assert np.isnan(ecg.signal[:, -1]).all() and "2,500 of 2,501" in " ".join(ecg.metadata["warnings"])
+
+
 def test_scp_custom_tables_that_switch(tmp_path, counts):
     # Table 1: 0 -> "0"; "10" + 8 bits; "11" goes on with table 2. Table 2: "1" + 16 bits; "0" goes back.
     tables = struct.pack("<H", 2)
@@ -127,14 +138,57 @@ def test_scp_adds_the_reference_beat_that_was_subtracted(tmp_path, counts):
     ecg = read(path)
     close(ecg, rows, 0.005)
     close(ecg.metadata["device"]["median_beats"].select(("I", "II")), beat, 0.005)
-    path.write_bytes(
-        scp_file(sections | {6: scp_data([scp_stream(r, 2) for r in residual], 5000, 2000, 2, 1)})
-    )
-    with pytest.raises(ECGFileError, match="bimodal"):
-        read(path)
     del sections[5]
     path.write_bytes(scp_file(sections))
     with pytest.raises(ECGFileError, match="reference beat"):
+        read(path)
+
+
+@pytest.mark.parametrize("rest_as_mean", [True, False])
+def test_scp_bimodal_compression_is_interpolated_between_the_beats(tmp_path, counts, rest_as_mean):
+    rows = counts[:2, :2000]
+    zones = [(381, 460), (903, 955), (1500, 1600)]  # counted from 1; the gaps are no multiples of four
+    bodies, exact = [], np.zeros(2000, bool)
+    for row in rows:
+        stored, at = [], 0
+        for first, last in [*zones, (2001, 2000)]:
+            while at < first - 1:
+                size = min(4, first - 1 - at)
+                if size == 4 or rest_as_mean:
+                    stored.append(round(row[at : at + size].mean()))
+                else:
+                    stored += row[at : at + size].tolist()
+                    exact[at : at + size] = True
+                at += size
+            stored += row[at:last].tolist()
+            exact[at:last] = True
+            at = last
+        bodies.append(scp_stream(np.array(stored), 2))
+    beat = np.zeros(150, np.int64)
+    section = struct.pack("<HHH", 300, 60, len(zones))
+    section += b"".join(struct.pack("<HIII", 1, first, first + 20, last) for first, last in zones)
+    section += b"".join(struct.pack("<II", *zone) for zone in zones)
+    sections = {
+        2: DEFAULT_TABLE,
+        3: scp_leads([1, 2], 2000, flags=5),
+        4: section,
+        5: scp_data([scp_stream(beat, 2)] * 2, 5000, 2000, 2),
+        6: scp_data(bodies, 5000, 8000, 2, bimodal=1),
+    }
+    path = tmp_path / "a.scp"
+    path.write_bytes(scp_file(sections))
+    ecg = read(path)
+    assert ecg.sampling_rate == 500 and ecg.num_samples == 2000
+    np.testing.assert_allclose(ecg.signal[:, exact], rows[:, exact] * 0.005, rtol=1e-6, atol=1e-7)
+    between = ecg.signal[:, ~exact] - rows[:, ~exact] * 0.005
+    assert np.sqrt((between**2).mean()) < 0.02  # mV, by which four samples differ from their mean
+    assert "between the beats" in " ".join(ecg.metadata["assumed"])
+    path.write_bytes(scp_file(sections | {6: scp_data([body[:-40] for body in bodies], 5000, 8000, 2, 1)}))
+    with pytest.raises(ECGFileError, match="do not fit the beats"):
+        read(path)
+    sections[5] = scp_data([scp_stream(beat, 2)] * 2, 5000, 3000, 2)
+    path.write_bytes(scp_file(sections))
+    with pytest.raises(ECGFileError, match="do not belong together"):
         read(path)
 
 

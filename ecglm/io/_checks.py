@@ -33,7 +33,7 @@ def steep_parts(signal: np.ndarray, sampling_rate: float) -> np.ndarray:
     Baseline, offsets and most of P and T fall out.
     """
     step, every = max(1, round(_STEP * sampling_rate)), max(1, round(_EVERY * sampling_rate))
-    last = min(round(_WINDOW * sampling_rate), signal.shape[1])
+    last = max(step, min(round(_WINDOW * sampling_rate), signal.shape[1]))
     slopes: np.ndarray = signal[:, step:last:every] - signal[:, : last - step : every]
     return slopes
 
@@ -97,7 +97,7 @@ def check(ecg: ECG) -> list[str]:
     """What looks wrong with an ECG in mV, in sentences; every row must be a lead."""
     leads, rate = ecg.leads, ecg.sampling_rate
     steep = steep_parts(ecg.signal, rate)
-    if ecg.num_samples < rate or not leads:  # less than a second says nothing
+    if ecg.num_samples < rate or not leads or not steep.size:  # less than a second says nothing
         return []
     power = steep @ steep.T / steep.shape[1]
     if not np.isfinite(power).all():

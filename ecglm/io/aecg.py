@@ -246,7 +246,9 @@ def _lead(path: Path, sequence: Element) -> tuple[str, np.ndarray, str | None] |
     code, value = _code(sequence), sequence.find("value")
     if code in _TIMES or value is None:
         return None
-    name = code[len(_LEAD) :] if code.upper().startswith(_LEAD) else code
+    # Newer files name the potential of the lead, by the codes of ISO/IEEE 11073-10101.
+    name = code.replace("MDC_ECG_ELEC_POTL_", _LEAD, 1)
+    name = name[len(_LEAD) :] if name.upper().startswith(_LEAD) else name
     digits = value.find("digits")
     if digits is None:
         raise ECGFileError(f"{path}: {name} is stored as {value.get('type')!r}, not as a list of digits")

@@ -36,7 +36,7 @@ from ecglm.io._xml import (
     years_between,
 )
 
-_DOCUMENTS = {"SierraECG": ("1.03",), "PhilipsECG": ("1.03", "1.04")}
+_DOCUMENTS, _VERSIONS = ("SierraECG", "PhilipsECG"), ("1.03", "1.04")
 _CODE_BITS = 10
 _END = (1 << _CODE_BITS) - 1  # the last code ends a block; the strings before it fill the table
 _UNKNOWN = 32767  # of representative beats
@@ -65,8 +65,8 @@ def parse(path: Path, hints: Hints) -> Recording:
     """
     root = plain_tree(path)
     kind, version = text_of(root, "documentinfo/documenttype"), text_of(root, "documentinfo/documentversion")
-    if kind not in _DOCUMENTS or not version.startswith(_DOCUMENTS[kind]):
-        known = "SierraECG 1.03 and PhilipsECG 1.04"
+    if kind not in _DOCUMENTS or not version.startswith(_VERSIONS):
+        known = "SierraECG and PhilipsECG 1.03 and 1.04"
         raise ECGFileError(f"{path} is a document of type {kind or '?'} {version or '?'}; {known} are read")
     warnings: list[str] = []
     assumed: list[str] = []

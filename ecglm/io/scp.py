@@ -6,8 +6,9 @@ measurements, 8 and 11 statements. Real files break the standard in small ways (
 lengths with their words swapped, wrong check sums); such a file is read, and what is wrong with it said. Heal
 Force's hand-held devices pack their samples in a way of their own, which is recognised by its length.
 
-Bimodal compression (samples between the beats decimated by four) is refused: no file was at hand to prove a
-decoder with.
+With bimodal compression the samples between the beats are stored as means of up to four, and interpolated; no
+real file of that kind was at hand, so the number of stored values is checked against the beats before any is
+taken.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import numpy as np
 
 from ecglm.ecg import ECG, ECGFileError, derive_limb_leads, standard_lead
 from ecglm.io._common import MAX_LEADS, MAX_SAMPLES, Channel, Hints, Recording, read_bytes
+from ecglm.io._scp_huffman import decoder
 from ecglm.io._xml import count_unit, tidy, years_between
 
 MAX_FILE_BYTES = 64 << 20
@@ -31,8 +33,6 @@ HEADER = struct.Struct("<HHIBB6s")
 """Of a section: check sum, number, length, versions of section and protocol, reserved."""
 _POINTER = struct.Struct("<HII")
 _HEADER = HEADER.size
-DEFAULT_TABLES = 19999
-"""The number of Huffman tables that stands for the standard's own."""
 
 _LEADS = dict(
     enumerate(
@@ -49,13 +49,8 @@ _LEADS = dict(
     )
 )  # fmt: skip
 
-# Prefix bits, bits in all, value, code with its first bit lowest: the standard's default table.
-_DEFAULT = (
-    (1, 1, 0, 0), (3, 3, 1, 1), (3, 3, -1, 5), (4, 4, 2, 3), (4, 4, -2, 11), (5, 5, 3, 7), (5, 5, -3, 23),
-    (6, 6, 4, 15), (6, 6, -4, 47), (7, 7, 5, 31), (7, 7, -5, 95), (8, 8, 6, 63), (8, 8, -6, 191),
-    (9, 9, 7, 127), (9, 9, -7, 383), (10, 10, 8, 255), (10, 10, -8, 767), (10, 18, 0, 511), (10, 26, 0, 1023),
-)  # fmt: skip
-_MAX_PREFIX, _MAX_EXTRA = 16, 32
+_FEW = 8  # samples that a lead may lack, as makers count them differently
+_PADDING = 16  # bits at most that fill up a lead's last bytes, and read as zeros
 _UNMEASURED = (29999, 19999, 999)
 _YEARS = {0: None, 1: 1.0, 2: 1 / 12, 3: 7 / 365.25, 4: 1 / 365.25, 5: 0.0}
 _PLACEMENTS = {2: "Mason-Likar", 3: "Mason-Likar"}  # of electrode configuration codes
@@ -69,17 +64,6 @@ class Section:
     offset: int
     length: int
     body: bytes
-
-
-@dataclass
-class _Table:
-    """A Huffman table as a look-up by the next `bits` bits: how long the prefix is, and what it means."""
-
-    bits: int
-    prefix: list[int]  # 0 where no code begins so
-    extra: list[int]  # bits of the value that follow
-    value: list[int]
-    switch: list[bool]  # the value is the number of the table to go on with
 
 
 def sniff(head: bytes, path: Path) -> bool:
@@ -98,7 +82,7 @@ def parse(path: Path, hints: Hints) -> Recording:
 
     Raises:
         ECGFileError: if a section that is needed is missing or points outside the file, or the rhythm is
-            damaged or compressed in bimodal mode.
+            damaged.
     """
     content = read_bytes(path, MAX_FILE_BYTES)
     warnings: list[str] = []
@@ -113,7 +97,7 @@ def parse(path: Path, hints: Hints) -> Recording:
     if _is_heal_force(leads, rhythm):
         channels, rate = _heal_force(path, leads, rhythm, assumed)
     else:
-        channels, rate, beats = _rhythm(path, sections, leads, subtracted, hints, warnings)
+        channels, rate, beats = _rhythm(path, sections, leads, subtracted, hints, assumed, warnings)
         if beats is not None:
             device["median_beats"] = beats
     _measured(sections, device)
@@ -276,25 +260,31 @@ def _rhythm(
     leads: list[_Lead],
     subtracted: bool,
     hints: Hints,
+    assumed: list[str],
     warnings: list[str],
 ) -> tuple[list[Channel], float | None, ECG | None]:
     """The channels on one time axis, their rate, and the reference beat."""
     step, interval, differences, bimodal, streams = _data_header(path, sections[6], len(leads))
-    if bimodal and 4 in sections:
-        raise ECGFileError(
-            f"{path} is compressed in bimodal mode, which is not read; export it without bimodal compression"
-        )
     if differences > 2:
         raise ECGFileError(f"{path}: section 6 states differences of order {differences}; 0, 1 and 2 exist")
-    decode = _decoder(path, sections.get(2))
+    decode = decoder(path, sections[2].body if 2 in sections else None)
+    factor = _decimation(path, sections, interval) if subtracted or bimodal else 1
+    zones = _protected_zones(sections[4].body) if bimodal and 4 in sections else []
+    interval = interval // factor
     rate = 1e6 / interval if interval else None
+    if factor > 1:
+        assumed.append(
+            f"every {factor} samples {'between the beats ' if zones else ''}are stored as their mean; "
+            "they are interpolated"
+        )
     reference, beats = _reference(path, sections, leads, decode, warnings)
-    rows = []
-    for lead, stream in zip(leads, streams, strict=True):
+    rows = _at_full_rate(path, decode, streams, leads, zones, factor, differences) if factor > 1 else []
+    for lead, stream in zip(leads, streams, strict=True) if factor == 1 else ():
         values = decode(stream, lead.num_samples)
         if len(values) < lead.num_samples:
             text = f"lead {lead.name} ends after {len(values):,} of {lead.num_samples:,} samples"
-            if not (hints.allow_truncated and len(values)):
+            few = lead.num_samples - len(values) <= _FEW and len(values)
+            if not few and not (hints.allow_truncated and len(values)):
                 raise ECGFileError(
                     f"{path}: {text}; the file is damaged (allow_truncated=True keeps what is there)"
                 )
@@ -315,6 +305,81 @@ def _rhythm(
     if any(np.isnan(channel.values).any() for channel in channels):
         warnings.append("the leads were not recorded over the same time; unknown (NaN) where one was not")
     return channels, rate, beats
+
+
+def _decimation(path: Path, sections: dict[int, Section], interval: int) -> int:
+    """How many samples were taken together: the reference beat has the full rate, the rhythm less."""
+    if 4 not in sections or 5 not in sections:
+        return 1
+    full = int.from_bytes(sections[5].body[2:4], "little")
+    if not full or full == interval:
+        return 1
+    if interval % full or not 1 <= interval // full <= 4:
+        raise ECGFileError(
+            f"{path} has a reference beat at {1e6 / full:g} Hz and a rhythm every {interval} us, which "
+            "do not belong together; export it without compression"
+        )
+    return interval // full
+
+
+def _protected_zones(body: bytes) -> list[tuple[int, int]]:
+    """First and last sample of the stretches around the beats, which bimodal compression spares."""
+    count = int.from_bytes(body[4:6], "little")
+    pairs = body[6 + 14 * count : 6 + 22 * count]
+    zones = struct.iter_unpack("<II", pairs[: len(pairs) // 8 * 8])
+    return sorted((first, last) for first, last in zones if 0 < first <= last)
+
+
+def _at_full_rate(
+    path: Path,
+    decode: Callable[[bytes, int], np.ndarray],
+    streams: list[bytes],
+    leads: list[_Lead],
+    zones: list[tuple[int, int]],
+    factor: int,
+    differences: int,
+) -> list[np.ndarray]:
+    """Leads of which some stored values are means of `factor` samples, interpolated.
+
+    Makers differ in what they do with the rest where a stretch is no multiple of `factor`: one more mean, or
+    samples as they are. The number of stored values tells: in no lead may anything but the zeros that fill
+    up the last byte be left over. Where neither fits, the file is refused.
+    """
+    stored = [
+        decode(stream, lead.num_samples + _PADDING) for stream, lead in zip(streams, leads, strict=True)
+    ]
+    for rest_as_mean in (True, False):
+        positions = [_positions(lead, zones, factor, rest_as_mean) for lead in leads]
+        if all(
+            len(where) <= len(values) <= len(where) + _PADDING and not values[len(where) :].any()
+            for where, values in zip(positions, stored, strict=True)
+        ):
+            return [
+                np.rint(
+                    np.interp(np.arange(lead.num_samples), where, _summed(values[: len(where)], differences))
+                )
+                for lead, where, values in zip(leads, positions, stored, strict=True)
+            ]
+    raise ECGFileError(
+        f"{path}: the leads store {len(stored[0]):,} values, which do not fit the beats and the "
+        f"{leads[0].num_samples:,} samples; export it without bimodal compression"
+    )
+
+
+def _positions(lead: _Lead, zones: list[tuple[int, int]], factor: int, rest_as_mean: bool) -> np.ndarray:
+    """Where each stored value stands, in samples from the first."""
+    parts, at = [], 0
+    for first, last in [*zones, (lead.last + 1, lead.last)]:
+        begin = min(max(first - lead.first, at), lead.num_samples)
+        groups, rest = divmod(begin - at, factor)
+        parts.append(at + factor * np.arange(groups) + (factor - 1) / 2)
+        if rest and rest_as_mean:
+            parts.append(np.array([begin - (rest + 1) / 2]))
+        elif rest:
+            parts.append(np.arange(begin - rest, begin, dtype=np.float64))
+        at = max(begin, min(last - lead.first + 1, lead.num_samples))
+        parts.append(np.arange(begin, at, dtype=np.float64))
+    return np.concatenate(parts)
 
 
 def _summed(values: np.ndarray, differences: int) -> np.ndarray:
@@ -395,106 +460,6 @@ def _with_reference(
     if outside:
         warnings.append("section 4 places beats outside the recording; they are left out")
     return summed
-
-
-# -------------------------------------------------------------------------------------------------- Huffman
-
-
-def _decoder(path: Path, section: Section | None) -> Callable[[bytes, int], np.ndarray]:
-    """What turns the bytes of a lead into so many values: 16-bit integers, or Huffman codes of section 2."""
-    if section is None:
-        return lambda stream, count: np.frombuffer(stream[: len(stream) // 2 * 2], "<i2")[:count].astype(
-            np.int64
-        )
-    tables = _tables(path, section.body)
-    return lambda stream, count: _decoded(path, tables, stream, count)
-
-
-def _tables(path: Path, body: bytes) -> list[_Table]:
-    number = int.from_bytes(body[:2], "little")
-    if number == DEFAULT_TABLES:
-        return [_look_up(path, [(prefix, bits, True, value, code) for prefix, bits, value, code in _DEFAULT])]
-    tables, position = [], 2
-    for _ in range(number):
-        count = int.from_bytes(body[position : position + 2], "little")
-        position += 2
-        entries = body[position : position + 9 * count]
-        position += 9 * count
-        if not count or len(entries) < 9 * count:
-            raise ECGFileError(f"{path}: the Huffman tables (section 2) are cut short; the file is damaged")
-        tables.append(
-            _look_up(path, [(*_three(each), *each[3:]) for each in struct.iter_unpack("<BBBhI", entries)])
-        )
-        if len(tables) > MAX_LEADS:
-            raise ECGFileError(f"{path} holds more than {MAX_LEADS} Huffman tables; it is damaged")
-    if not tables:
-        raise ECGFileError(f"{path}: section 2 holds no Huffman table; the file is damaged")
-    return tables
-
-
-def _three(entry: tuple[int, ...]) -> tuple[int, int, bool]:
-    """Prefix bits, bits in all, and whether the code stands for a value (0 there switches the table)."""
-    return entry[0], entry[1], bool(entry[2])
-
-
-def _look_up(path: Path, codes: list[tuple[int, int, bool, int, int]]) -> _Table:
-    bits = max(prefix for prefix, *_ in codes)
-    for prefix, total, *_ in codes:
-        if not 1 <= prefix <= _MAX_PREFIX or not 0 <= total - prefix <= _MAX_EXTRA:
-            raise ECGFileError(f"{path}: a Huffman code has {prefix} of {total} bits; the file is damaged")
-    size = 1 << bits
-    table = _Table(bits, [0] * size, [0] * size, [0] * size, [False] * size)
-    for prefix, total, is_value, value, code in codes:
-        pattern = int(f"{code & ((1 << prefix) - 1):0{prefix}b}"[::-1], 2)  # its first bit is the lowest
-        first = pattern << (bits - prefix)
-        for index in range(first, first + (1 << (bits - prefix))):
-            if not table.prefix[index]:
-                table.prefix[index], table.extra[index] = prefix, total - prefix
-                table.value[index], table.switch[index] = value, not is_value
-    return table
-
-
-def _decoded(path: Path, tables: list[_Table], stream: bytes, count: int) -> np.ndarray:
-    """(at most `count`,) values; fewer where the stream ends early."""
-    end = 8 * len(stream)
-    padded = stream + bytes(8)
-    bits = np.unpackbits(np.frombuffer(padded, np.uint8)).astype(np.int32)
-    windows: dict[int, list[int]] = {}
-    for table in tables:
-        if table.bits not in windows:
-            window = np.zeros(end, np.int32)
-            for offset in range(table.bits):
-                window = (window << 1) | bits[offset : offset + end]
-            windows[table.bits] = window.tolist()
-    table = tables[0]
-    window_of = windows[table.bits]
-    values: list[int] = []
-    position = 0
-    while len(values) < count and position < end:
-        index = window_of[position]
-        prefix, extra, value = table.prefix[index], table.extra[index], table.value[index]
-        if not prefix:
-            raise ECGFileError(f"{path}: the rhythm holds a Huffman code that is not defined; it is damaged")
-        position += prefix
-        if table.switch[index]:
-            if not 1 <= value <= len(tables):
-                raise ECGFileError(
-                    f"{path}: the rhythm goes on with Huffman table {value}, which is not there"
-                )
-            table = tables[value - 1]
-            window_of = windows[table.bits]
-            continue
-        if extra:
-            if position + extra > end:
-                break
-            chunk = int.from_bytes(padded[position >> 3 : (position + extra + 7) >> 3], "big")
-            value = (chunk >> (-(position + extra) % 8)) & ((1 << extra) - 1)
-            value -= (value >> (extra - 1)) << extra  # two's complement
-            position += extra
-        if position > end:
-            break
-        values.append(value)
-    return np.array(values, np.int64)
 
 
 # ----------------------------------------------------------------------------------------------- Heal Force

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from ecglm.ecg import ECG
 from ecglm.io._common import read_bytes
+from ecglm.io._scp_huffman import DEFAULT_TABLES
 from ecglm.io.deidentify import MAX_AGE, Removal
 from ecglm.io.scp import (
-    DEFAULT_TABLES,
     HEADER,
     MAX_FILE_BYTES,
     Section,
