@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+import scipy.io
 import wfdb
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from typer.testing import CliRunner
@@ -421,3 +422,32 @@ def test_leads_of_a_written_copy_are_those_of_the_source(tmp_path):
     source = write(simulate("normal", 2), tmp_path / "p.xml")
     done = deidentify(source, tmp_path / "out", "a-1")
     assert read(done.path).leads == LEADS_12
+
+
+@pytest.mark.parametrize("kind", ["csv", "npz", "npy", "mat"])
+def test_tables_and_arrays_keep_samples_leads_age_and_sex_only(tmp_path, counts, kind):
+    signal = (counts[:3] / 200).astype(np.float32)
+    path = tmp_path / f"{NAME}.{kind}"
+    hints = {}
+    if kind == "csv":
+        rows = "\n".join(",".join(f"{value:.9g}" for value in column) for column in signal.T)
+        path.write_text(
+            f"# name: {NAME}\n# sampling_rate: 500\n# {NUMBER} {DAY}\nI (mV),II (mV),{NAME} (mV)\n{rows}\n"
+        )
+    elif kind == "npz":
+        np.savez(
+            path, signal=signal, sampling_rate=500, leads=["I", "II", NAME], unit="mV", age=93, note=NUMBER
+        )
+    elif kind == "npy":
+        np.save(path, signal)
+        hints = {"sampling_rate": 500, "unit": "mV", "leads": ("I", "II", NAME)}
+    else:
+        scipy.io.savemat(path, {"val": signal, "name": NAME, "note": f"{NUMBER} {DAY}"})
+        hints = {"sampling_rate": 500, "unit": "mV", "leads": ("I", "II", NAME)}
+    done = deidentify(path, tmp_path / "out", "a-1", **hints)
+    after = read(done.path)
+    same_signal(read(path, **hints), after)
+    assert after.leads == ("I", "II", "channel1")
+    assert done.path.suffix == (".csv" if kind == "csv" else ".npz")
+    assert after.metadata.get("age") == (90 if kind == "npz" else None)
+    nothing_left(tmp_path / "out")
