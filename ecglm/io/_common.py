@@ -236,8 +236,8 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
     if not size:
         raise ECGFileError(f"{path} is empty; fetch it again")
     with path.open("rb") as file:
-        content = file.read(limit + 1)
-    if len(content) > limit:
+        content = file.read(size + 1)  # not the limit: so many bytes would be set aside
+    if len(content) > size:
         raise ECGFileError(f"{path} grew while it was read; try again")
     return content
 

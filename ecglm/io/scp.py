@@ -34,7 +34,7 @@ HEADER = struct.Struct("<HHIBB6s")
 _POINTER = struct.Struct("<HII")
 _HEADER = HEADER.size
 
-_LEADS = dict(
+LEADS_BY_NUMBER = dict(
     enumerate(
         (
             "", "I", "II", "V1", "V2", "V3", "V4", "V5", "V6", "V7", "V2R", "V3R", "V4R", "V5R", "V6R",
@@ -48,6 +48,7 @@ _LEADS = dict(
         start=61,
     )
 )  # fmt: skip
+"""Lead names by the standard's numbers, which DICOM uses too."""
 
 _FEW = 8  # samples that a lead may lack, as makers count them differently
 _PADDING = 16  # bits at most that fill up a lead's last bytes, and read as zeros
@@ -225,7 +226,7 @@ def _lead_definition(path: Path, section: Section, rhythm: Section) -> tuple[lis
         if len(entry) < 9:
             break
         first, last, code = struct.unpack("<IIB", entry)
-        leads.append(_Lead(_LEADS.get(code, f"lead {code}"), first, last))
+        leads.append(_Lead(LEADS_BY_NUMBER.get(code, f"lead {code}"), first, last))
     if leads and len(leads) < count:
         # Heal Force defines the first lead only; a file that is cut short fails later, on its rhythm.
         leads += [_Lead("", leads[0].first, leads[0].last) for _ in range(count - len(leads))]

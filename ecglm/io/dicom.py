@@ -1,0 +1,691 @@
+"""DICOM waveforms: 12-lead, general and ambulatory ECG, rhythm strips, median beats; reading and writing.
+
+An object holds multiplex groups, each with a rate, channels and samples of its own. Groups of the recording
+itself are laid on one time axis by their offsets, NaN where nothing was recorded; derived groups are the
+device's median beats. A deflated object is inflated here, up to a bound, before pydicom sees it.
+
+Source: DICOM PS3.3 A.34 and C.10.9 to C.10.11, PS3.16 CID 3001 (leads), 3263 (electrode placement).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import os
+import re
+import warnings as python_warnings
+import zlib
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ecglm.ecg import ECG, LEADS_12, ECGFileError, standard_lead
+from ecglm.io._common import MAX_LEADS, MAX_SAMPLES, Channel, Hints, Recording, read_bytes, written_aside
+from ecglm.io._counts import UNKNOWN_COUNT, to_counts
+from ecglm.io._xml import beats_of, iso_time, sex_of, tidy, to_number, years_between
+from ecglm.io.scp import LEADS_BY_NUMBER
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+    from pydicom.uid import UID
+
+MAX_INFLATED = 32 << 20
+"""Bytes that a deflated object may grow to: a minute of 12 leads at 1000 Hz has 1.4 MB."""
+MAX_GROUPS = 64
+"""Multiplex groups of one object; the standard allows 5."""
+
+_DEFLATED, _BIG_ENDIAN = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"
+_DTYPES = {
+    (8, "SB"): "i1", (8, "UB"): "u1", (16, "SS"): "i2", (16, "US"): "u2", (32, "SL"): "i4", (32, "UL"): "u4",
+    (64, "SV"): "i8", (64, "UV"): "u8",
+}  # fmt: skip
+# CID 3001 takes over the numbers of SCP-ECG: "2:1" of MDC and "5.6.3-9-1" of SCPECG are lead I.
+_LEAD_CODE = re.compile(r"(?:2:|5\.6\.3-9-|MDC 2:)(\d{1,3})$")
+_UNIT_NAMES = {"microvolt": "uV", "millivolt": "mV", "volt": "V", "nanovolt": "nV"}
+_FILTERS = (("low", "FilterLowFrequency"), ("high", "FilterHighFrequency"), ("notch", "NotchFilterFrequency"))
+_DERIVED = re.compile(r"MEDIAN|AVERAGE|REPRESENT|TEMPLATE", re.IGNORECASE)
+# Measurements by what their codes mean, in the words of CID 3229 and of SCP-ECG.
+_MEASUREMENTS = {
+    "heart rate": "heart_rate", "ventricular heart rate": "heart_rate", "ventricular rate": "heart_rate",
+    "rr interval": "rr", "pp interval": "pp", "pr interval": "pr", "pr interval global": "pr",
+    "pq interval": "pr", "p duration": "p", "qrs duration": "qrs", "qrs duration global": "qrs",
+    "qt interval": "qt", "qt interval global": "qt", "qtc interval": "qtc", "qtc interval global": "qtc",
+    "p axis": "p_axis", "qrs axis": "qrs_axis", "t axis": "t_axis",
+}  # fmt: skip
+_IDENTITY = {
+    "PatientName": "name", "PatientID": "patient_id", "OtherPatientIDs": "other_patient_ids",
+    "PatientAddress": "address", "AccessionNumber": "accession_number", "AdmissionID": "admission_id",
+    "InstitutionName": "institution", "ReferringPhysicianName": "referring_physician",
+    "NameOfPhysiciansReadingStudy": "reading_physician", "PerformingPhysicianName": "performing_physician",
+    "OperatorsName": "operator", "StationName": "station", "DeviceSerialNumber": "device_serial_number",
+    "StudyID": "study_id", "PatientComments": "patient_comments",
+}  # fmt: skip
+_IMPRESSION = ("18844-1", "LN", "EKG impression")  # the concept under which a reader's report is written
+_UNKNOWN_TIME = "19000101000000"  # the standard demands a time; this one says that none is known
+
+
+def sniff(head: bytes, path: Path) -> bool:
+    """Whether a file that begins so is DICOM, with its preamble or, by suffix, without."""
+    if head[128:132] == b"DICM":
+        return True
+    return path.suffix.lower() in (".dcm", ".dicom", ".ima") and head[:4] in (
+        b"\x02\x00\x00\x00", b"\x02\x00\x01\x00",
+        b"\x08\x00\x00\x00", b"\x08\x00\x05\x00", b"\x08\x00\x16\x00",
+    )  # fmt: skip
+
+
+def parse(path: Path, hints: Hints) -> Recording:
+    """Read a DICOM waveform object.
+
+    Args:
+        path: the file.
+        hints: `index` reads one multiplex group alone, counted from 0.
+
+    Raises:
+        ECGFileError: if it holds no waveform, or its groups contradict their data.
+    """
+    content = read_bytes(path)
+    try:
+        with python_warnings.catch_warnings():
+            python_warnings.simplefilter("ignore")  # pydicom's, on values that the standard does not allow
+            return _recording(path, content, hints)
+    except ECGFileError:
+        raise
+    except RecursionError:
+        raise ECGFileError(f"{path} nests its sequences too deep; it is not read") from None
+    except MemoryError:
+        raise ECGFileError(f"{path} claims more than the memory holds; it is damaged") from None
+    except (
+        Exception
+    ) as error:  # pydicom raises many kinds: EOFError, KeyError, struct.error, NotImplementedError
+        reason = (str(error).splitlines() or [""])[0][:120]
+        raise ECGFileError(f"{path} is damaged or no valid DICOM ({reason}); fetch it again") from error
+
+
+@dataclass
+class _Object:
+    dataset: Dataset
+    order: str  # of bytes: "<" or ">"
+
+
+def _opened(path: Path, content: bytes) -> _Object:
+    """The data set, inflated within bounds where it is deflated."""
+    from pydicom.filereader import read_dataset
+
+    stream = io.BytesIO(content)
+    stream.seek(132 if content[128:132] == b"DICM" else 0)
+    meta = read_dataset(
+        stream, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, vr, length: tag >> 16 != 2
+    )
+    syntax = str(meta.get("TransferSyntaxUID", ""))
+    if syntax == _DEFLATED:
+        stream = io.BytesIO(_inflated(path, stream.read()))
+    position = stream.tell()
+    vr = stream.read(6)[4:]
+    stream.seek(position)
+    # By the bytes, not by the syntax: files without one, or with a wrong one, are common.
+    implicit = not (vr.isalpha() and vr.isupper())
+    little = syntax != _BIG_ENDIAN
+    dataset = read_dataset(stream, is_implicit_VR=implicit, is_little_endian=little)
+    return _Object(dataset, "<" if little else ">")
+
+
+def _inflated(path: Path, content: bytes) -> bytes:
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    inflated = inflater.decompress(content, MAX_INFLATED)
+    if inflater.unconsumed_tail or len(inflated) >= MAX_INFLATED:
+        raise ECGFileError(
+            f"{path} is deflated and grows beyond {MAX_INFLATED >> 20} MB, more than any ECG; it is not read"
+        )
+    if not inflater.eof:
+        raise ECGFileError(f"{path} is deflated and ends early; fetch it again")
+    return inflated
+
+
+# ------------------------------------------------------------------------------------------------- the groups
+
+
+@dataclass
+class _Group:
+    number: int  # counted from 0
+    label: str
+    derived: bool
+    rate: float | None
+    offset: float  # seconds
+    item: Dataset
+    channels: list[Channel]
+
+    @property
+    def length(self) -> int:
+        return len(self.channels[0].values)
+
+
+def _recording(path: Path, content: bytes, hints: Hints) -> Recording:
+    opened = _opened(path, content)
+    dataset = opened.dataset
+    items = dataset.get("WaveformSequence")
+    if not items:
+        modality = dataset.get("Modality") or "DICOM"
+        what = "a PDF document" if "EncapsulatedDocument" in dataset else "no waveform"
+        if not len(dataset):
+            raise ECGFileError(f"{path} is no DICOM file, or ends within its header; fetch it again")
+        raise ECGFileError(f"{path} is a DICOM object ({modality}) with {what}; there is no ECG in it")
+    if len(items) > MAX_GROUPS:
+        raise ECGFileError(f"{path} holds {len(items)} multiplex groups; at most {MAX_GROUPS} are read")
+    warnings: list[str] = []
+    if hints.index is not None and hints.index >= len(items):
+        raise ECGFileError(
+            f"{path} holds {len(items)} multiplex groups; index={hints.index} is none of them, counted from 0"
+        )
+    chosen = range(len(items)) if hints.index is None else [hints.index]
+    groups = [_group(path, k, items[k], opened.order, warnings) for k in chosen]
+    recorded = [group for group in groups if not group.derived] or groups[:1]
+    if not any(not group.derived for group in groups) and hints.index is None:
+        warnings.append("the object holds derived waveforms only, e.g. median beats; the first group is read")
+    channels, rate, used = _laid_out(path, recorded, warnings)
+    metadata, identity, assumed = _header(dataset)
+    if filters := _filters(used[0].item):
+        metadata["filters"] = filters
+    beats = [group for group in groups if group.derived and group not in used]
+    _take_annotations(dataset, metadata, used)
+    _take_beats(metadata, beats, warnings)
+    return Recording(
+        path,
+        f"DICOM {_kind(dataset)}",
+        channels,
+        rate,
+        metadata,
+        identity,
+        assumed=assumed,
+        warnings=warnings,
+    )
+
+
+def _kind(dataset: Dataset) -> str:
+    from pydicom.uid import UID
+
+    return UID(str(dataset.get("SOPClassUID", ""))).name.removesuffix(" Waveform Storage") or "waveform"
+
+
+def _group(path: Path, number: int, item: Dataset, order: str, warnings: list[str]) -> _Group:
+    where = f"{path}: multiplex group {number + 1}"
+    count, samples = (
+        _whole(where, item, "NumberOfWaveformChannels"),
+        _whole(where, item, "NumberOfWaveformSamples"),
+    )
+    if not 1 <= count <= MAX_LEADS:
+        raise ECGFileError(f"{where} claims {count} channels; 1 to {MAX_LEADS} are read")
+    if count * samples > MAX_SAMPLES:
+        raise ECGFileError(
+            f"{where} claims {samples:,} samples of {count} channels; that is too much to read"
+        )
+    coding = (_whole(where, item, "WaveformBitsAllocated"), str(item.get("WaveformSampleInterpretation", "")))
+    if coding not in _DTYPES:
+        raise ECGFileError(
+            f"{where} codes its samples as {coding[0]} bits {coding[1]!r}; read are "
+            f"{', '.join(f'{bits} {kind}' for bits, kind in _DTYPES)}"
+        )
+    dtype = np.dtype(order + _DTYPES[coding])
+    data = item.get("WaveformData")
+    data = data if isinstance(data, bytes) else b""
+    if samples < 1 or len(data) < count * samples * dtype.itemsize:
+        raise ECGFileError(
+            f"{where} claims {samples:,} samples of {count} channels, but has {len(data):,} bytes of them; "
+            "fetch it again"
+        )
+    counts = np.frombuffer(data, dtype, count * samples).reshape(samples, count)
+    definitions = list(item.get("ChannelDefinitionSequence") or [])
+    if len(definitions) != count:
+        raise ECGFileError(f"{where} has {count} channels, but describes {len(definitions)}; it is damaged")
+    padding = _padding(item, dtype)
+    channels = [
+        _channel(where, definition, counts[:, k], padding, warnings)
+        for k, definition in enumerate(definitions)
+    ]
+    rate, offset = _float(item, "SamplingFrequency"), _float(item, "MultiplexGroupTimeOffset") or 0.0
+    if rate is not None and rate <= 0:
+        raise ECGFileError(f"{where} states a sampling rate of {rate:g} Hz; it must be above 0")
+    label = str(item.get("MultiplexGroupLabel") or "")
+    derived = str(item.get("WaveformOriginality") or "") == "DERIVED" or bool(_DERIVED.search(label))
+    return _Group(number, label, derived, rate, offset / 1000, item, channels)
+
+
+def _channel(
+    where: str, definition: Dataset, counts: np.ndarray, padding: int | None, warnings: list[str]
+) -> Channel:
+    name = _lead_name(definition)
+    values = counts.astype(np.float32)
+    sensitivity = _float(definition, "ChannelSensitivity")
+    unit = None
+    if sensitivity == 0:
+        warnings.append(f"{name}: its sensitivity is 0, so its samples are counts without a unit")
+    elif sensitivity is not None:
+        correction = _float(definition, "ChannelSensitivityCorrectionFactor")
+        step = sensitivity * (1.0 if correction is None else correction)
+        baseline = _float(definition, "ChannelBaseline") or 0.0
+        if not (0 < abs(step) < 1e30 and abs(baseline) < 1e30):
+            raise ECGFileError(f"{where}: a count of {name!r} would be {step:g}; it is damaged")
+        values *= np.float32(step)
+        if baseline:
+            values += np.float32(baseline)
+        units = definition.get("ChannelSensitivityUnitsSequence")
+        unit = _unit(units[0]) if units else None
+    if padding is not None:
+        values[counts == padding] = np.nan
+    if skew := _float(definition, "ChannelSampleSkew") or _float(definition, "ChannelTimeSkew"):
+        warnings.append(f"{name} was sampled {skew:g} later than the other channels; that is not evened out")
+    return Channel(name, values, unit)
+
+
+def _lead_name(definition: Dataset) -> str:
+    """By the code of the channel's source where it is a lead's, else by the names there."""
+    sources = definition.get("ChannelSourceSequence")
+    label = str(definition.get("ChannelLabel") or "")
+    if not sources:
+        return label
+    code, meaning = str(sources[0].get("CodeValue") or ""), str(sources[0].get("CodeMeaning") or "")
+    if (match := _LEAD_CODE.match(code)) and LEADS_BY_NUMBER.get(int(match[1])):
+        return LEADS_BY_NUMBER[int(match[1])]
+    if standard_lead(code) in LEADS_12:
+        return code
+    # "Lead I (Einthoven)", "Lead aVR (derived)"
+    plain = re.sub(r"\s*\(.*?\)\s*|,.*", " ", meaning).strip()
+    if standard_lead(plain) in LEADS_12 or not label:
+        return plain or code
+    return label
+
+
+def _unit(code: Dataset) -> str | None:
+    value = str(code.get("CodeValue") or "").strip()
+    return value or _UNIT_NAMES.get(str(code.get("CodeMeaning") or "").lower().rstrip("s")) or None
+
+
+def _padding(item: Dataset, dtype: np.dtype) -> int | None:
+    """The count that stands where a sample is unknown; None where the group names none."""
+    value = item.get("WaveformPaddingValue")
+    if isinstance(value, bytes) and len(value) >= dtype.itemsize:
+        return int(np.frombuffer(value, dtype, 1)[0])
+    return value if isinstance(value, int) else None
+
+
+def _laid_out(
+    path: Path, groups: list[_Group], warnings: list[str]
+) -> tuple[list[Channel], float | None, list[_Group]]:
+    """The channels of the groups of one rate on one time axis, the rate, and the groups used.
+
+    A lead in several groups (a page of 2.5 s columns and its rhythm strip) becomes one row: what the first of
+    them does not know is taken from the next.
+    """
+    rate = groups[0].rate
+    used = [group for group in groups if group.rate == rate]
+    for group in groups:
+        if group not in used:
+            other = f"{group.rate:g} Hz" if group.rate else "no stated rate"
+            warnings.append(
+                f"multiplex group {group.number + 1} ({group.label or 'no label'}) is left out: "
+                f"it has {other}; index={group.number} reads it"
+            )
+    if len(used) == 1 or rate is None:
+        if len(used) > 1:
+            warnings.append("several multiplex groups without a sampling rate; the first is read")
+        return used[0].channels, rate, used[:1]
+    start = min(group.offset for group in used)
+    begins = [round((group.offset - start) * rate) for group in used]
+    length = max(begin + group.length for begin, group in zip(begins, used, strict=True))
+    names = {standard_lead(channel.name) for group in used for channel in group.channels}
+    if length * len(names) > MAX_SAMPLES or len(names) > MAX_LEADS:
+        raise ECGFileError(
+            f"{path}: its multiplex groups lie {length / rate:g} s apart; that is too long to read"
+        )
+    rows: dict[str, Channel] = {}
+    for begin, group in zip(begins, used, strict=True):
+        for channel in group.channels:
+            name = standard_lead(channel.name)
+            row = rows.setdefault(
+                name, Channel(channel.name, np.full(length, np.nan, np.float32), channel.unit)
+            )
+            if row.unit != channel.unit:
+                raise ECGFileError(
+                    f"{path} states lead {name} in {row.unit} and in {channel.unit}; index= reads one"
+                )
+            there = row.values[begin : begin + group.length]
+            known = np.isfinite(there) & np.isfinite(channel.values)
+            if known.any() and not np.array_equal(there[known], channel.values[known]):
+                warnings.append(
+                    f"{name} differs between multiplex groups; the first is kept where both are known"
+                )
+            np.copyto(there, channel.values, where=np.isnan(there))
+    return list(rows.values()), rate, used
+
+
+# ------------------------------------------------------------------------------------------------- the header
+
+
+def _header(dataset: Dataset) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+    metadata: dict[str, Any] = {}
+    assumed: list[str] = []
+    identity = {
+        key: text for name, key in _IDENTITY.items() if (text := str(dataset.get(name) or "").strip())
+    }
+    if birth := iso_time(str(dataset.get("PatientBirthDate") or "")):
+        identity["birth_date"] = birth[:10]
+    for date_name, time_name in (
+        ("AcquisitionDateTime", ""),
+        ("AcquisitionDate", "AcquisitionTime"),
+        ("ContentDate", "ContentTime"),
+        ("StudyDate", "StudyTime"),
+    ):
+        day, moment = (
+            str(dataset.get(date_name) or ""),
+            str(dataset.get(time_name) or "") if time_name else "",
+        )
+        if acquired := iso_time(day + moment):
+            if not acquired.startswith("1900-01-01"):
+                metadata["acquired"] = acquired
+            break
+    if (sex := sex_of(str(dataset.get("PatientSex") or ""))) is not None:
+        metadata["sex"] = sex
+    age = re.fullmatch(r"(\d{1,3})([DWMY])", str(dataset.get("PatientAge") or "").strip())
+    if age:
+        years = int(age[1]) / {"D": 365.25, "W": 52.18, "M": 12, "Y": 1}[age[2]]
+        metadata["age"] = int(years) if age[2] == "Y" else round(years, 3)
+    elif (whole := years_between(identity.get("birth_date"), metadata.get("acquired"))) is not None:
+        metadata["age"] = whole
+        assumed.append("age from the dates of birth and recording")
+    device = {
+        key: text
+        for key, name in (
+            ("manufacturer", "Manufacturer"),
+            ("model", "ManufacturerModelName"),
+            ("software", "SoftwareVersions"),
+        )
+        if (text := str(dataset.get(name) or "").strip())
+    }
+    if device:
+        metadata["device"] = device
+    if placement := _placement(dataset):
+        metadata["lead_placement"] = placement
+    return metadata, identity, assumed
+
+
+def _placement(dataset: Dataset) -> str | None:
+    """Where the electrodes were, if the acquisition context says."""
+    for item in dataset.get("AcquisitionContextSequence") or []:
+        names, codes = item.get("ConceptNameCodeSequence"), item.get("ConceptCodeSequence")
+        if names and codes and "electrode placement" in str(names[0].get("CodeMeaning") or "").lower():
+            meaning = str(codes[0].get("CodeMeaning") or "").strip()
+            torso = re.search(r"mason|torso", meaning, re.IGNORECASE)
+            return "Mason-Likar" if torso else meaning or None
+    return None
+
+
+def _filters(item: Dataset) -> dict[str, float]:
+    """Of the first channel; a device filters all of a group alike."""
+    definition = item.ChannelDefinitionSequence[0]
+    found = {key: _float(definition, name) for key, name in _FILTERS}
+    return {key: value for key, value in found.items() if value}
+
+
+def _take_annotations(dataset: Dataset, metadata: dict[str, Any], used: list[_Group]) -> None:
+    """The device's statements and measurements, and what it marked in the recording, into the metadata."""
+    statements: list[str] = []
+    reports: list[str] = []
+    measurements: dict[str, float | None] = {}
+    marks: list[dict[str, Any]] = []
+    groups = {group.number + 1: group for group in used}
+    for item in dataset.get("WaveformAnnotationSequence") or []:
+        names = item.get("ConceptNameCodeSequence")
+        code = str(names[0].get("CodeValue") or "") if names else ""
+        meaning = str(names[0].get("CodeMeaning") or "").strip() if names else ""
+        text = str(item.get("UnformattedTextValue") or "").strip()
+        values = item.get("ConceptCodeSequence")
+        positions = _positions(item)
+        channels = item.get("ReferencedWaveformChannels")
+        channels = (
+            list(channels) if isinstance(channels, (list, tuple)) or hasattr(channels, "__len__") else []
+        )
+        group = groups.get(channels[0]) if channels else None
+        if positions and group is not None and group.rate:
+            start = min(each.offset for each in used)
+            onset = (positions[0] - 1) / group.rate + group.offset - start  # positions are counted from 1
+            mark: dict[str, Any] = {"onset": onset, "duration": None, "text": text or meaning}
+            if len(positions) > 1 and str(item.get("TemporalRangeType") or "") in ("SEGMENT", "MULTISEGMENT"):
+                mark["duration"] = (positions[1] - positions[0]) / group.rate
+            marks.append(mark)
+        elif positions:
+            continue  # in a median beat
+        elif text:
+            (reports if code == _IMPRESSION[0] else statements).append(text)
+        elif "NumericValue" in item:
+            number = to_number(str(_first(item.NumericValue)))
+            key = _MEASUREMENTS.get(meaning.lower().replace("-", " "), meaning or code)
+            one_lead = len(channels) > 1 and channels[1] != 0
+            if number == 0 and not key.endswith("axis"):
+                continue  # not measured
+            if number is not None and key and not one_lead:
+                measurements.setdefault(key, number)
+        elif values and (statement := str(values[0].get("CodeMeaning") or "").strip()):
+            statements.append(statement)
+    device = metadata.setdefault("device", {})
+    if measurements:
+        device["measurements"] = tidy(measurements)
+    if statements:
+        device["statements"] = list(dict.fromkeys(statements))
+    if not device:
+        del metadata["device"]
+    if reports:
+        metadata["report"] = "".join(reports)
+    if marks:
+        metadata["annotations"] = marks
+
+
+def _positions(item: Dataset) -> list[int]:
+    value = item.get("ReferencedSamplePositions")
+    if value is None:
+        return []
+    return [int(each) for each in value] if hasattr(value, "__iter__") else [int(value)]
+
+
+def _take_beats(metadata: dict[str, Any], groups: list[_Group], warnings: list[str]) -> None:
+    """The first group of median beats into the metadata."""
+    if not groups:
+        return
+    try:
+        beats = beats_of(groups[0].channels, groups[0].rate)
+    except ValueError as error:
+        warnings.append(f"the device's median beats are left out: {error}")
+        return
+    metadata.setdefault("device", {})["median_beats"] = beats
+
+
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, (list, tuple)) or hasattr(value, "append") else value
+
+
+def _whole(where: str, item: Dataset, name: str) -> int:
+    value = _first(item.get(name))
+    if not isinstance(value, int):
+        raise ECGFileError(f"{where} states no {name}; it is damaged")
+    return int(value)
+
+
+def _float(item: Dataset, name: str) -> float | None:
+    """A decimal string as a finite number; None where it is missing or none."""
+    value = item.get(name)
+    return None if value in (None, "") else to_number(str(_first(value)))
+
+
+# ---------------------------------------------------------------------------------------------------- writing
+
+
+def write_dicom(ecg: ECG, path: str | os.PathLike) -> Path:
+    """Write a DICOM waveform object with steps of 0.1 to 0.5 µV (larger beyond ±16.38 mV).
+
+    The standard's bounds choose the object: 12-Lead ECG where every lead is one of the twelve, at 200 to 1000
+    Hz and no longer than 16384 samples; else General ECG, at 200 to 1000 Hz, up to 24 channels; else
+    Ambulatory ECG, at 50 to 1000 Hz, up to 12 channels. Unknown samples carry the group's padding value. Of
+    the metadata: age, sex, acquired, filters, and the report as an annotation. No identity is written.
+
+    Args:
+        ecg: the recording.
+        path: the file.
+
+    Returns:
+        Its path.
+
+    Raises:
+        ValueError: if no object holds that many channels or that sampling rate, or a value is infinite.
+    """
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.sequence import Sequence
+    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+    path = Path(path)
+    if not ecg.num_samples or not ecg.num_leads:
+        raise ValueError(f"{path.name}: the recording holds no samples; there is nothing to write")
+    storage = _storage(path, ecg)
+    # By the content, so that the same ECG gives the same bytes.
+    digest = hashlib.sha256(ecg.signal.tobytes() + f"{ecg.sampling_rate} {ecg.leads}".encode()).hexdigest()
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = storage
+    meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[digest, "instance"])
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    dataset.SpecificCharacterSet = "ISO_IR 192"
+    dataset.SOPClassUID = storage
+    dataset.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
+    dataset.StudyInstanceUID = generate_uid(entropy_srcs=[digest, "study"])
+    dataset.SeriesInstanceUID = generate_uid(entropy_srcs=[digest, "series"])
+    moment = _moment(ecg)
+    dataset.AcquisitionDateTime = moment
+    dataset.StudyDate = dataset.ContentDate = moment[:8]
+    dataset.StudyTime = dataset.ContentTime = moment[8:]
+    dataset.Modality = "ECG"
+    dataset.Manufacturer = "ecglm"
+    dataset.PatientName = dataset.PatientID = dataset.PatientBirthDate = ""
+    dataset.AccessionNumber = dataset.ReferringPhysicianName = dataset.StudyID = ""
+    dataset.SeriesNumber = dataset.InstanceNumber = 1
+    dataset.PatientSex = {"male": "M", "female": "F"}.get(ecg.metadata.get("sex", ""), "")
+    age = ecg.metadata.get("age")
+    if isinstance(age, (int, float)) and math.isfinite(age) and 0 <= age < 1000:
+        dataset.PatientAge = f"{int(age):03d}Y"
+    dataset.AcquisitionContextSequence = Sequence([])
+    report = ecg.metadata.get("report")
+    if isinstance(report, str) and report.strip():
+        dataset.WaveformAnnotationSequence = Sequence(_impression(report))
+    dataset.WaveformSequence = Sequence([_written_group(ecg)])
+    with written_aside(path) as aside:
+        dataset.save_as(aside, enforce_file_format=True)
+    return path
+
+
+def _storage(path: Path, ecg: ECG) -> UID:
+    """UID of the object that may hold the recording."""
+    from pydicom.uid import (
+        AmbulatoryECGWaveformStorage,
+        GeneralECGWaveformStorage,
+        TwelveLeadECGWaveformStorage,
+    )
+
+    rate, count = ecg.sampling_rate, ecg.num_leads
+    if set(ecg.leads) <= set(LEADS_12) and 200 <= rate <= 1000 and ecg.num_samples <= 16384:
+        return TwelveLeadECGWaveformStorage
+    if 200 <= rate <= 1000 and count <= 24:
+        return GeneralECGWaveformStorage
+    if 50 <= rate <= 1000 and count <= 12:
+        return AmbulatoryECGWaveformStorage
+    raise ValueError(
+        f"{path.name}: DICOM holds up to 24 channels at 200 to 1000 Hz or 12 at 50 to 1000 Hz, not {count} "
+        f"at {rate:g} Hz; resample, or select leads"
+    )
+
+
+def _written_group(ecg: ECG) -> Dataset:
+    from pydicom.dataset import Dataset
+    from pydicom.sequence import Sequence
+    from pydicom.valuerep import DS
+
+    group = Dataset()
+    group.MultiplexGroupTimeOffset = "0"
+    group.WaveformOriginality = "ORIGINAL"
+    group.NumberOfWaveformChannels = ecg.num_leads
+    group.NumberOfWaveformSamples = ecg.num_samples
+    group.SamplingFrequency = DS(ecg.sampling_rate, auto_format=True)
+    group.MultiplexGroupLabel = "RHYTHM"
+    units = ecg.metadata.get("units") or {}
+    counts = np.empty((ecg.num_samples, ecg.num_leads), "<i2")
+    definitions = []
+    for k, (lead, row) in enumerate(zip(ecg.leads, ecg.signal, strict=True)):
+        unit = units.get(lead)
+        counts[:, k], step = to_counts(row) if unit is None else to_counts(row, finest=1e-6)
+        definition = Dataset()
+        definition.ChannelLabel = lead[:16]
+        definition.ChannelSourceSequence = Sequence([_lead_code(lead)])
+        definition.ChannelSensitivity = DS(step if unit else round(step * 1e3, 7), auto_format=True)
+        name = {"uV": "microvolt"}.get(unit or "uV", unit)
+        definition.ChannelSensitivityUnitsSequence = Sequence([_code((unit or "uV")[:16], "UCUM", str(name))])
+        definition.ChannelSensitivityCorrectionFactor = "1"
+        definition.ChannelBaseline = "0"
+        definition.ChannelSampleSkew = "0"
+        definition.WaveformBitsStored = 16
+        filters = ecg.metadata.get("filters") or {}
+        for key, attribute in _FILTERS:
+            if isinstance(filters.get(key), (int, float)):
+                setattr(definition, attribute, DS(filters[key], auto_format=True))
+        definitions.append(definition)
+    group.ChannelDefinitionSequence = Sequence(definitions)
+    group.WaveformBitsAllocated = 16
+    group.WaveformSampleInterpretation = "SS"
+    group.add_new(0x5400100A, "OW", np.array([UNKNOWN_COUNT], "<i2").tobytes())
+    group.add_new(0x54001010, "OW", counts.tobytes())
+    return group
+
+
+def _lead_code(lead: str) -> Dataset:
+    number = {name: number for number, name in LEADS_BY_NUMBER.items()}.get(lead)
+    if number is not None:
+        return _code(f"2:{number}", "MDC", f"Lead {lead}")
+    return _code(lead[:16], "99ECGLM", lead[:64])
+
+
+def _code(value: str, scheme: str, meaning: str) -> Dataset:
+    from pydicom.dataset import Dataset
+
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, scheme, meaning
+    return code
+
+
+def _impression(report: str) -> list[Dataset]:
+    """Annotations of at most 1024 characters, as the standard bounds them."""
+    from pydicom.dataset import Dataset
+    from pydicom.sequence import Sequence
+
+    items = []
+    text = report.strip()
+    while text:
+        # Not before or behind a space, which the value's padding would swallow.
+        length = min(1024, len(text))
+        while 1 < length < len(text) and (text[length].isspace() or text[length - 1].isspace()):
+            length -= 1
+        item = Dataset()
+        item.ConceptNameCodeSequence = Sequence([_code(*_IMPRESSION)])
+        item.ReferencedWaveformChannels = [1, 0]
+        item.AnnotationGroupNumber = 0
+        item.UnformattedTextValue = text[:length]
+        items.append(item)
+        text = text[length:]
+    return items
+
+
+def _moment(ecg: ECG) -> str:
+    try:
+        return (
+            datetime.fromisoformat(str(ecg.metadata.get("acquired"))).strftime("%Y%m%d%H%M%S").rjust(14, "0")
+        )
+    except ValueError:
+        return _UNKNOWN_TIME

@@ -1,0 +1,674 @@
+"""EDF, EDF+ and BDF: reading; EDF+: writing.
+
+A header of fixed-width text, then records of equal length that hold a stretch of every channel in turn, as
+16-bit (BDF: 24-bit) integers. EDF+ keeps annotations and the moment of each record in a channel of text;
+where it says "EDF+D", records need not follow each other, and the gaps are NaN here. Everything that the
+header claims is compared with the size of the file before samples are read, and of a span asked for by
+`start` and `stop` only the records that it touches.
+
+Source: B. Kemp et al., Electroencephalogr. Clin. Neurophysiol. 82 (1992) 391 (EDF); B. Kemp, J. Olivan,
+Clin. Neurophysiol. 114 (2003) 1755 (EDF+); BioSemi's description of BDF.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ecglm.ecg import ECG, LEADS_12, ECGFileError
+from ecglm.io._common import MAX_SAMPLES, Channel, Hints, Recording, written_aside
+from ecglm.io._counts import LARGEST_COUNT, UNKNOWN_COUNT, to_counts
+from ecglm.io._finish import is_ecg_name
+from ecglm.io._xml import sex_of, years_between
+
+_BDF = b"\xffBIOSEMI"
+_EDF = b"0       "
+_MAX_SIGNALS = 512  # polysomnographs write dozens; the four digits of the header allow 9999
+_WIDTHS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)  # of the fields that every channel has
+_MONTHS = "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC".split()
+_TAL = re.compile(
+    rb"([+-]\d{1,12}(?:\.\d{0,24})?)(?:\x15(\d{1,12}(?:\.\d{0,24})?))?\x14((?:[^\x00\x14]*\x14)*)\x00"
+)
+_FILTER = re.compile(r"\b(HP|LP|N)\s*:?\s*(\d+(?:\.\d+)?)\s*(m?Hz)?", re.IGNORECASE)
+_FILTER_NAMES = {"HP": "low", "LP": "high", "N": "notch"}
+_MAX_GAP = 24 * 3600  # s between records; beyond it a moment is wrong, and NaN would fill the memory
+# What our writer puts into annotations, and its reader takes out again. Tools for EEG know "BAD_", and that
+# "@@" names the channel an annotation belongs to.
+_MISSING = "BAD_missing"
+_REPORT = "Report: "
+_AGE = re.compile(r"Age[_:=](\d{1,3}(?:\.\d+)?)$")
+
+
+def sniff(head: bytes, path: Path) -> bool:
+    """Whether a file that begins so is EDF or BDF."""
+    if head.startswith(_BDF):
+        return True
+    # A version of 0 is a weak sign by itself; so is a date between dots.
+    dated = re.fullmatch(rb"[\d ]{2}[.\-:/].{12}\d", head[168:183]) is not None
+    return head.startswith(_EDF) and (dated or path.suffix.lower() in (".edf", ".rec"))
+
+
+@dataclass
+class _Signal:
+    label: str
+    unit: str
+    physical: tuple[float, float]
+    digital: tuple[float, float]
+    prefilter: str
+    num_samples: int  # per record
+    offset: int = 0  # of its first sample in a record
+
+    @property
+    def is_annotations(self) -> bool:
+        return self.label in ("EDF Annotations", "BDF Annotations")
+
+
+@dataclass
+class _Header:
+    kind: str  # "EDF", "EDF+", "BDF", "BDF+"
+    patient: str
+    recording: str
+    start: str  # date and time as they stand there
+    discontinuous: bool
+    num_bytes: int
+    num_records: int
+    duration: float  # seconds of a record
+    signals: list[_Signal]
+
+    @property
+    def width(self) -> int:
+        """Bytes of a sample."""
+        return 3 if self.kind.startswith("BDF") else 2
+
+    @property
+    def record_samples(self) -> int:
+        return sum(signal.num_samples for signal in self.signals)
+
+
+def parse(path: Path, hints: Hints) -> Recording:
+    """Read an EDF, EDF+ or BDF file.
+
+    Returns:
+        The channels in the header's units. `metadata`: age and sex (EDF+), acquired, filters, annotations
+        (a list of {"onset", "duration" seconds, "text"}), and the device's model.
+
+    Raises:
+        ECGFileError: if the header contradicts itself or the size of the file, or a channel cannot be scaled.
+    """
+    warnings: list[str] = []
+    header = _read_header(path, warnings)
+    _check_size(path, header, hints, warnings)
+    channels = [signal for signal in header.signals if not signal.is_annotations]
+    if not channels:
+        raise ECGFileError(f"{path} is {header.kind} with annotations only; there is no ECG in it")
+    first, last = 0, header.num_records
+    cropped = hints.cropping and not header.discontinuous and header.duration > 0
+    if cropped:
+        first, last = _records_of_span(path, header, channels, hints)
+    samples = (last - first) * sum(signal.num_samples for signal in channels)
+    if samples > MAX_SAMPLES:
+        raise ECGFileError(
+            f"{path} holds {samples:,} samples; pass start= and stop= in seconds to read a part"
+        )
+    records = _read_records(path, header, first, last)
+    moments, notes = _annotations(records, header)
+    rows = _scaled(path, records, header, channels, hints, warnings)
+    if header.discontinuous:
+        _lay_out(path, header, rows, moments, warnings)
+        moments = []
+    offset = moments[0] - first * header.duration if moments else 0.0
+    notes = [note | {"onset": note["onset"] - offset} for note in notes]
+    begin = first * header.duration
+    report = _take_marks(header, rows, notes, begin)
+    if cropped:
+        for each in rows:
+            rate = each.sampling_rate
+            assert rate is not None
+            from_, to = hints.span(path, round(header.num_records * header.duration * rate), rate)
+            skipped = round(begin * rate)
+            each.values = each.values[from_ - skipped : to - skipped]
+    metadata, identity, assumed = _metadata(header, report, notes)
+    rates = {each.sampling_rate for each in rows}
+    return Recording(
+        path,
+        header.kind,
+        rows,
+        max((rate for rate in rates if rate), default=None),
+        metadata,
+        identity,
+        assumed=assumed,
+        warnings=warnings,
+        cropped=cropped,
+        keep_padding=bool(notes),  # annotations count from the beginning
+    )
+
+
+# ------------------------------------------------------------------------------------------------- the header
+
+
+def _read_header(path: Path, warnings: list[str]) -> _Header:
+    with path.open("rb") as file:
+        fixed = file.read(256)
+        if len(fixed) < 256:
+            raise ECGFileError(f"{path} ends within its header; fetch it again")
+        kind = "BDF" if fixed.startswith(_BDF) else "EDF"
+        count = _integer(path, fixed[252:256], "number of signals")
+        if not 1 <= count <= _MAX_SIGNALS:
+            raise ECGFileError(f"{path} claims {count} signals; 1 to {_MAX_SIGNALS} are read")
+        fields = file.read(256 * count)
+    if len(fields) < 256 * count:
+        raise ECGFileError(f"{path} claims {count} signals, but ends within its header; fetch it again")
+    reserved = _text(fixed[192:236])
+    num_bytes = 256 * (count + 1)
+    stated = _text(fixed[184:192])
+    if stated != str(num_bytes):
+        warnings.append(
+            f"the header claims to be {stated!r} bytes long; with {count} signals it has {num_bytes}"
+        )
+    duration = _number(path, fixed[244:252], "duration of a record")
+    if duration < 0:
+        raise ECGFileError(f"{path} states records of {duration:g} s; a duration must not be negative")
+    return _Header(
+        kind=kind + "+" * reserved.startswith(f"{kind}+"),
+        patient=_text(fixed[8:88]),
+        recording=_text(fixed[88:168]),
+        start=_text(fixed[168:184]),
+        discontinuous=reserved.startswith(f"{kind}+D"),
+        num_bytes=num_bytes,
+        num_records=_integer(path, fixed[236:244], "number of records"),
+        duration=duration,
+        signals=_signals(path, fields, count),
+    )
+
+
+def _signals(path: Path, fields: bytes, count: int) -> list[_Signal]:
+    columns, position = [], 0
+    for width in _WIDTHS:
+        columns.append([fields[position + k * width : position + (k + 1) * width] for k in range(count)])
+        position += width * count
+    signals, offset = [], 0
+    for label, _, unit, low, high, least, most, prefilter, samples, _ in zip(*columns, strict=True):
+        name = _text(label)
+        signal = _Signal(
+            label=name,
+            unit=_text(unit),
+            physical=(_number(path, low, f"{name} minimum"), _number(path, high, f"{name} maximum")),
+            digital=(
+                _number(path, least, f"{name} digital minimum"),
+                _number(path, most, f"{name} digital maximum"),
+            ),
+            prefilter=_text(prefilter),
+            num_samples=_integer(path, samples, f"{name} samples per record"),
+            offset=offset,
+        )
+        if signal.num_samples < 0:
+            raise ECGFileError(f"{path} claims {signal.num_samples} samples per record for {signal.label!r}")
+        offset += signal.num_samples
+        signals.append(signal)
+    if not offset:
+        raise ECGFileError(f"{path} states no samples in its records; there is no ECG in it")
+    return signals
+
+
+def _text(field: bytes) -> str:
+    """A field; ASCII by the standard, in practice also UTF-8 and Latin-1."""
+    try:
+        return field.decode("utf-8").strip(" \x00")
+    except UnicodeDecodeError:
+        return field.decode("latin-1").strip(" \x00")
+
+
+def _number(path: Path, field: bytes, what: str) -> float:
+    text = _text(field).replace(",", ".")
+    try:
+        value = float(text) if "_" not in text else math.nan
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ECGFileError(f"{path}: the {what} reads {text!r}, which is no number; the header is damaged")
+    return value
+
+
+def _integer(path: Path, field: bytes, what: str) -> int:
+    value = _number(path, field, what)
+    if value != int(value):
+        raise ECGFileError(f"{path}: the {what} reads {value:g}, which is no whole number")
+    return int(value)
+
+
+def _check_size(path: Path, header: _Header, hints: Hints, warnings: list[str]) -> None:
+    """Compare the records claimed with the bytes there; settle their number."""
+    data = path.stat().st_size - header.num_bytes
+    record = header.record_samples * header.width
+    there = data // record
+    if header.num_records == -1:  # an unfinished recording
+        header.num_records = there
+        warnings.append(f"the file was not closed: its number of records is -1; the {there} there are read")
+    elif header.num_records < 0:
+        raise ECGFileError(f"{path} claims {header.num_records} records; the header is damaged")
+    elif there < header.num_records:
+        if not hints.allow_truncated:
+            raise ECGFileError(
+                f"{path} claims {header.num_records} records of {record:,} bytes, but ends within record "
+                f"{there + 1}; fetch it again, or pass allow_truncated=True to read what is there"
+            )
+        warnings.append(f"the file ends early: {there} of {header.num_records} records are there")
+        header.num_records = there
+    elif data > header.num_records * record:
+        warnings.append(f"{data - header.num_records * record:,} bytes behind the last record are not read")
+    if not header.num_records:
+        raise ECGFileError(f"{path} holds no records; there is no ECG in it")
+
+
+# ------------------------------------------------------------------------------------------------ the records
+
+
+def _records_of_span(path: Path, header: _Header, channels: list[_Signal], hints: Hints) -> tuple[int, int]:
+    """The first record that start and stop touch, and the one behind the last."""
+    finest = max(signal.num_samples for signal in channels)
+    from_, to = hints.span(path, header.num_records * finest, finest / header.duration)
+    return from_ // finest, -(-to // finest)
+
+
+def _read_records(path: Path, header: _Header, first: int, last: int) -> np.ndarray:
+    """(records, samples of a record) int16, or (records, samples, 3) uint8 of BDF."""
+    size = header.record_samples * header.width
+    count = (last - first) * header.record_samples
+    dtype = np.dtype("<i2") if header.width == 2 else np.dtype((np.uint8, 3))
+    records = np.fromfile(path, dtype, count, offset=header.num_bytes + first * size)
+    if len(records) != count:
+        raise ECGFileError(f"{path} shrank while it was read; try again")
+    return records.reshape(last - first, header.record_samples, *records.shape[1:])
+
+
+def _integers(block: np.ndarray) -> np.ndarray:
+    """(samples,) of one channel's part of the records."""
+    if block.dtype != np.uint8:
+        return np.ascontiguousarray(block).reshape(-1)
+    wide = np.zeros((*block.shape[:-1], 4), np.uint8)
+    wide[..., 1:] = block
+    return (wide.view("<i4") >> 8).reshape(-1)
+
+
+def _scaled(
+    path: Path,
+    records: np.ndarray,
+    header: _Header,
+    channels: list[_Signal],
+    hints: Hints,
+    warnings: list[str],
+) -> list[Channel]:
+    """The channels in their physical units."""
+    rows = []
+    for signal in channels:
+        if not signal.num_samples:
+            warnings.append(f"{signal.label} is left out: it has no samples")
+            continue
+        (low, high), (least, most) = signal.physical, signal.digital
+        label = re.sub(r"^EKG (?=\S)", "ECG ", signal.label, flags=re.IGNORECASE)
+        usable = least != most and low != high
+        if not usable and hints.unit is None:
+            what = (
+                f"{least:g} to {most:g}" if least == most else f"{low:g} to {high:g} {signal.unit}".rstrip()
+            )
+            if not is_ecg_name(label.removeprefix("ECG ")) and len(channels) > 1:
+                warnings.append(f"{signal.label} is left out: its range, {what}, gives no scale")
+                continue
+            raise ECGFileError(
+                f"{path}: the range of {signal.label!r} is {what}, which gives no scale; pass unit= with the "
+                "size of a count, e.g. '1 uV'"
+            )
+        if most < least:
+            warnings.append(f"{signal.label}: its digital minimum lies above its maximum; scaled as stated")
+        counts = _integers(records[:, signal.offset : signal.offset + signal.num_samples])
+        values = counts.astype(np.float32)
+        if usable:
+            gain = (high - low) / (most - least)
+            if not 0 < abs(gain) < 1e30:
+                raise ECGFileError(
+                    f"{path}: a count of {signal.label!r} would be {gain:g}; the header is damaged"
+                )
+            values *= np.float32(gain)
+            if shift := low - least * gain:
+                values += np.float32(shift)
+        # By the digits of the header: 4999 samples in 9.998 s are 500 Hz, in floating point a little more.
+        rate = float(signal.num_samples / Fraction(repr(header.duration))) if header.duration else None
+        rows.append(Channel(label, values, (signal.unit or None) if usable else None, rate))
+    if not header.duration and len({len(row.values) for row in rows}) > 1:
+        raise ECGFileError(
+            f"{path} states records of 0 s, and channels of different length; no rate fits them"
+        )
+    return rows
+
+
+def _lay_out(
+    path: Path, header: _Header, rows: list[Channel], moments: list[float], warnings: list[str]
+) -> None:
+    """Place the records of EDF+D on the time axis, in place: NaN where nothing was recorded."""
+    count = header.num_records
+    if len(moments) != count:
+        raise ECGFileError(
+            f"{path} is discontinuous (EDF+D), but not every record states its moment; it cannot be laid out"
+        )
+    if not header.duration:
+        raise ECGFileError(f"{path} is discontinuous (EDF+D) with records of 0 s; it cannot be laid out")
+    gaps = np.diff(moments) - header.duration
+    if count > 1 and (gaps.min() < -0.01 * header.duration or gaps.max() > _MAX_GAP):
+        raise ECGFileError(
+            f"{path} is discontinuous (EDF+D); its records overlap, or lie over {_MAX_GAP // 3600} h apart"
+        )
+    length = moments[-1] - moments[0] + header.duration
+    per_second = sum(row.sampling_rate or 0.0 for row in rows)
+    if length * per_second > MAX_SAMPLES:
+        raise ECGFileError(f"{path} spans {length:g} s with its gaps; that is too long to read at once")
+    for row in rows:
+        rate = row.sampling_rate
+        assert rate is not None
+        per_record = len(row.values) // count
+        laid = np.full(round((moments[-1] - moments[0]) * rate) + per_record, np.nan, np.float32)
+        for k, moment in enumerate(moments):
+            at = round((moment - moments[0]) * rate)
+            laid[at : at + per_record] = row.values[k * per_record : (k + 1) * per_record]
+        row.values = laid
+    total = float(gaps.sum()) if count > 1 else 0.0
+    if total > 0.01 * header.duration:
+        warnings.append(f"the recording is interrupted: {total:g} s between its records are unknown (NaN)")
+
+
+# -------------------------------------------------------------------------------------------- the annotations
+
+
+def _annotations(records: np.ndarray, header: _Header) -> tuple[list[float], list[dict[str, Any]]]:
+    """The moments of the records, and the annotations: {"onset", "duration" seconds, "text"}."""
+    moments: list[float] = []
+    notes: list[dict[str, Any]] = []
+    signals = [signal for signal in header.signals if signal.is_annotations]
+    for number, signal in enumerate(signals):
+        block = records[:, signal.offset : signal.offset + signal.num_samples]
+        for record in np.ascontiguousarray(block).view(np.uint8).reshape(len(records), -1):
+            for place, tal in enumerate(_TAL.finditer(record.tobytes())):
+                onset = float(tal[1])
+                texts = [_text(text) for text in tal[3].split(b"\x14")[:-1]]
+                if number == 0 and place == 0 and not (texts and texts[0]):
+                    moments.append(onset)
+                    texts = texts[1:]
+                duration = float(tal[2]) if tal[2] else None
+                notes += [{"onset": onset, "duration": duration, "text": text} for text in texts if text]
+    return moments, notes
+
+
+def _take_marks(
+    header: _Header, rows: list[Channel], notes: list[dict[str, Any]], begin: float
+) -> str | None:
+    """Set what `write_edf` marked as missing to NaN, in place, and take the report out of the annotations."""
+    report, kept, filled = None, [], 0.0
+    end = begin + max((len(row.values) / row.sampling_rate for row in rows if row.sampling_rate), default=0.0)
+    for note in notes:
+        text, _, channel = note["text"].partition("@@")
+        if text == _MISSING and note["duration"] is not None:
+            stop = note["onset"] + note["duration"]
+            if not channel and abs(stop - end) < 1e-6 * end:
+                filled = note["duration"]
+            for row in rows:
+                if channel in ("", row.name) and row.sampling_rate:
+                    from_ = max(round((note["onset"] - begin) * row.sampling_rate), 0)
+                    to = max(round((stop - begin) * row.sampling_rate), 0)
+                    row.values[from_:to] = np.nan
+        elif note["text"].startswith(_REPORT):
+            report = note["text"].removeprefix(_REPORT)
+        else:
+            kept.append(note)
+    notes[:] = kept
+    if 0 < filled < header.duration:  # what filled up the last record
+        for row in rows:
+            row.values = row.values[: -round(filled * (row.sampling_rate or 0.0)) or None]
+    return report
+
+
+# ------------------------------------------------------------------------------------------------ the patient
+
+
+def _metadata(
+    header: _Header, report: str | None, notes: list[dict[str, Any]]
+) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+    metadata: dict[str, Any] = {}
+    identity: dict[str, Any] = {}
+    assumed: list[str] = []
+    acquired = _start(header.start)
+    if header.kind.endswith("+"):
+        code, sex, birth, name, *more = (header.patient.split() + ["X"] * 4)[
+            : max(4, len(header.patient.split()))
+        ]
+        fields = header.recording.split()
+        day, administration, technician, equipment = (fields[1:] + ["X"] * 4)[:4]
+        identity = {
+            "patient_id": code,
+            "name": name.replace("_", " "),
+            "investigation": administration,
+            "technician": technician,
+        }
+        identity = {key: value for key, value in identity.items() if value != "X"}
+        if born := _day(birth):
+            identity["birth_date"] = born
+        if sex_of(sex):
+            metadata["sex"] = sex_of(sex)
+        if acquired and (whole := _day(day)):
+            acquired = whole + acquired[10:]  # of four digits, where the field before it has two
+        elif acquired and day == "X":
+            acquired = None
+        if equipment != "X":
+            metadata["device"] = {"model": equipment.replace("_", " ")}
+        ages = [float(match[1]) for each in more if (match := _AGE.match(each))]
+        if ages:
+            metadata["age"] = int(ages[0]) if ages[0].is_integer() else ages[0]
+        elif (years := years_between(identity.get("birth_date"), acquired)) is not None:
+            metadata["age"] = years
+            assumed.append("age from the dates of birth and recording")
+        if more := [each for each in more if not _AGE.match(each)]:
+            identity["patient"] = " ".join(more)
+    else:
+        identity = {
+            key: value
+            for key, value in (("patient", header.patient), ("recording", header.recording))
+            if value
+        }
+    if acquired:
+        metadata["acquired"] = acquired
+    if report:
+        metadata["report"] = report
+    if filters := _filters(header.signals):
+        metadata["filters"] = filters
+    if notes:
+        metadata["annotations"] = notes
+    return metadata, identity, assumed
+
+
+def _start(text: str) -> str | None:
+    """ISO 8601 of "dd.mm.yyhh.mm.ss"; None where it is none, or 1 January 1985, which stands for unknown."""
+    match = re.fullmatch(r"(\d\d)\D(\d\d)\D(\d\d)(\d\d)\D(\d\d)\D(\d\d)", text)
+    if not match or match[0].startswith(("01.01.85", "00.00.00")):
+        return None
+    day, month, year, hour, minute, second = map(int, match.groups())
+    try:
+        return datetime(year + (1900 if year >= 85 else 2000), month, day, hour, minute, second).isoformat()
+    except ValueError:
+        return None
+
+
+def _day(text: str) -> str | None:
+    """ISO date of "02-AUG-1951"; None where it is none."""
+    match = re.fullmatch(r"(\d{1,2})-([A-Za-z]{3})-(\d{4})", text)
+    if not match or match[2].upper() not in _MONTHS:
+        return None
+    try:
+        return date(int(match[3]), _MONTHS.index(match[2].upper()) + 1, int(match[1])).isoformat()
+    except ValueError:
+        return None
+
+
+def _filters(signals: list[_Signal]) -> dict[str, float]:
+    """Of the ECG channels, where they agree."""
+    each = [
+        signal.prefilter
+        for signal in signals
+        if not signal.is_annotations and is_ecg_name(signal.label.removeprefix("ECG "))
+    ]
+    if len(set(each)) != 1:
+        return {}
+    found = {}
+    for name, value, unit in _FILTER.findall(each[0]):
+        found[_FILTER_NAMES[name.upper()]] = float(value) * (1e-3 if unit.lower() == "mhz" else 1.0)
+    return found
+
+
+# ---------------------------------------------------------------------------------------------------- writing
+
+
+def write_edf(ecg: ECG, path: str | os.PathLike) -> Path:
+    """Write EDF+ with steps of 0.1 to 0.5 µV (larger beyond ±16.38 mV).
+
+    EDF knows no mark for an unknown sample: NaN is written as 0, and every such stretch is named by an
+    annotation "BAD_missing@@LEAD", which `ecglm.read` turns into NaN again and other tools show. Of the
+    metadata: age, sex, acquired, filters, and the report as an annotation. No identity is written.
+
+    Args:
+        ecg: the recording.
+        path: the file.
+
+    Returns:
+        Its path.
+
+    Raises:
+        ValueError: if a value is infinite, a name longer than the format's 16 characters, or the sampling
+            rate none that its 8 characters can state.
+    """
+    from edfio import Edf, EdfAnnotation, EdfSignal, Patient
+    from edfio import Recording as EdfRecording
+
+    path = Path(path)
+    if not ecg.num_samples or not ecg.num_leads:
+        raise ValueError(f"{path.name}: the recording holds no samples; there is nothing to write")
+    per_record, duration = _record(ecg.num_samples, ecg.sampling_rate)
+    filling = -ecg.num_samples % per_record
+    labels = _labels(ecg)
+    signals, notes = [], []
+    for row, lead, label in zip(ecg.signal, ecg.leads, labels, strict=True):
+        unit = ecg.metadata.get("units", {}).get(lead)
+        counts, step = to_counts(row) if unit is None else to_counts(row, finest=1e-6)
+        for begin, stop in _unknown_stretches(counts == UNKNOWN_COUNT):
+            notes.append(
+                EdfAnnotation(
+                    begin / ecg.sampling_rate, (stop - begin) / ecg.sampling_rate, f"{_MISSING}@@{label}"
+                )
+            )
+        counts[counts == UNKNOWN_COUNT] = 0
+        limit = round(LARGEST_COUNT * step * (1e3 if unit is None else 1.0), 7)
+        signals.append(
+            EdfSignal.from_digital(
+                np.concatenate([counts, np.zeros(filling, np.int16)]),
+                per_record / duration,
+                label=label,
+                physical_dimension="uV" if unit is None else _ascii(unit)[:8],
+                physical_range=(-limit, limit),
+                digital_range=(-LARGEST_COUNT, LARGEST_COUNT),
+                prefiltering=_prefilter(ecg),
+            )
+        )
+    if filling:
+        notes.append(EdfAnnotation(ecg.duration, filling / ecg.sampling_rate, _MISSING))
+    report = ecg.metadata.get("report")
+    if isinstance(report, str) and report.strip():
+        notes.append(EdfAnnotation(0.0, None, _REPORT + _clean(report)))
+    day, moment = _moment(ecg)
+    age = ecg.metadata.get("age")
+    known_age = isinstance(age, (int, float)) and math.isfinite(age) and 0 <= age < 1000
+    edf = Edf(
+        signals,
+        patient=Patient(
+            sex={"male": "M", "female": "F"}.get(ecg.metadata.get("sex", ""), "X"),  # type: ignore[arg-type]
+            additional=[f"Age_{age:g}"] if known_age else [],
+        ),
+        recording=EdfRecording(startdate=day),
+        starttime=moment,
+        data_record_duration=duration,
+        annotations=notes,
+    )
+    with written_aside(path) as aside:
+        edf.write(aside)
+    return path
+
+
+def _labels(ecg: ECG) -> list[str]:
+    """The names as EDF+ spells them, e.g. "ECG V1"; those of other channels as they are."""
+    labels = [
+        f"ECG {lead}" if lead in LEADS_12 or (is_ecg_name(lead) and len(lead) < 5) else lead
+        for lead in ecg.leads
+    ]
+    for label in labels:
+        if len(label) > 16 or not label.isascii() or not label.isprintable():
+            raise ValueError(
+                f"EDF names a channel by at most 16 ASCII characters, not {label!r}; rename the lead"
+            )
+    return labels
+
+
+def _record(num_samples: int, rate: float) -> tuple[int, float]:
+    """Samples and seconds of a record: about 1 s, without filling up the last one where that can be."""
+    exact = Fraction(rate).limit_denominator(100)  # longest record, s
+    if not math.isclose(float(exact), rate, rel_tol=1e-9):
+        raise ValueError(f"EDF cannot state a sampling rate of {rate!r} Hz; resample first")
+    candidates = [
+        (length, duration)
+        for length in _divisors(num_samples)
+        if len(text := f"{float(duration := length / exact):.10g}") <= 8 and Fraction(text) == duration
+    ]
+    if candidates:
+        best = min(candidates, key=lambda each: abs(math.log(each[1])))
+        if best[1] <= 30:
+            return best[0], float(best[1])
+    return exact.numerator, float(exact.denominator)
+
+
+def _divisors(number: int) -> list[int]:
+    small = [each for each in range(1, math.isqrt(number) + 1) if number % each == 0]
+    return sorted({*small, *(number // each for each in small)})
+
+
+def _unknown_stretches(unknown: np.ndarray) -> np.ndarray:
+    """(stretches, 2): first sample, and the one behind the last."""
+    edges = np.diff(np.concatenate([[False], unknown, [False]]).astype(np.int8))
+    return np.flatnonzero(edges).reshape(-1, 2)
+
+
+def _prefilter(ecg: ECG) -> str:
+    filters = ecg.metadata.get("filters") or {}
+    return " ".join(
+        f"{name}:{filters[key]:g}Hz"
+        for name, key in _FILTER_NAMES.items()
+        if isinstance(filters.get(key), (int, float))
+    )
+
+
+def _moment(ecg: ECG) -> tuple[date | None, time | None]:
+    try:
+        moment = datetime.fromisoformat(str(ecg.metadata.get("acquired")))
+    except ValueError:
+        return None, None
+    # The header's years end in 2084; before 1985 only the field of EDF+ could state one, and tools differ.
+    return (moment.date(), moment.time()) if 1985 <= moment.year < 2085 else (None, None)
+
+
+def _clean(text: str) -> str:
+    return "".join(char if char >= " " else " " for char in text)
+
+
+def _ascii(text: str) -> str:
+    return text.replace("µ", "u").replace("μ", "u").encode("ascii", "replace").decode()
