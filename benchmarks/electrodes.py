@@ -112,7 +112,7 @@ def measure(name: str, ecgs: list[ECG]) -> None:
     for swap in swaps.SWAPS:
         reasons = [assess_quality(exchanged(ecg, swap)).reasons for ecg in ecgs]
         alarms = ["".join(reason for reason in each if "exchanged" in reason) for each in reasons]
-        named = sum(alarm.startswith(f"{swap.name} ") for alarm in alarms) / len(ecgs)
+        named = sum(alarm.startswith(f"electrodes {swap.name} ") for alarm in alarms) / len(ecgs)
         what = "false alarms" if swap.name == "none" else f"{swap.name} found"
         print(f"  {what:28} {wilson(sum(map(bool, alarms)), len(ecgs))}   named {named:.3f}", flush=True)
 

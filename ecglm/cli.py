@@ -229,6 +229,48 @@ def embed(
 
 
 @app.command()
+def measure(
+    records: Records,
+    as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, one row a record.")] = False,
+    beats: Annotated[bool, typer.Option(help="With --csv: one row a beat.")] = False,
+    grounding: Annotated[
+        bool, typer.Option(help="Print JSON: fourteen sequences of every lead, a value for each beat.")
+    ] = False,
+) -> None:
+    """Measure ECGs as a cardiograph does, and judge their signal quality."""
+    from ecglm.io import read
+    from ecglm.measure import measure, tables
+    from ecglm.measure.grounding import grounding_sequences
+
+    if as_csv and (as_json or grounding):
+        raise ValueError("--csv and JSON exclude each other; choose one")
+    if beats and not as_csv:
+        raise ValueError("--beats goes with --csv; --json and --grounding hold every beat already")
+    documents: list[Any] = []
+    for record in records:
+        ecg = read(record)
+        for warning in ecg.metadata.get("warnings", []):
+            typer.echo(f"{ecg.name}: {warning}", err=True)
+        measured = measure(ecg)
+        if grounding:
+            documents.append(grounding_sequences(ecg, measured))
+        elif as_json:
+            documents.append(tables.document(ecg, measured))
+        elif as_csv:
+            documents += tables.beat_rows(ecg, measured) if beats else [tables.record_row(ecg, measured)]
+        else:
+            documents.append(tables.for_people(ecg, measured))
+    if as_json or grounding:
+        _print_json(documents[0] if len(documents) == 1 else documents)
+    elif as_csv:
+        typer.echo(tables.to_csv(documents), nl=False)
+    else:
+        _print_measurements(documents)
+        typer.echo(NOTICE, err=True)
+
+
+@app.command()
 def render(
     record: Annotated[str, typer.Argument(help="An ECG file.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write: .png, .jpg, .svg or .pdf.")],
@@ -371,6 +413,33 @@ def _warn(result: dict[str, Any]) -> None:
 
 def _print_json(document: Any) -> None:
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def _print_measurements(documents: list[dict[str, Any]]) -> None:
+    """A table of each record: our values, the device's beside them, quality, what is missing and why."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    for number, document in enumerate(documents):
+        if number:
+            console.print()
+        console.print(Text(document["title"], style="bold"), Text(document["about"]), sep="  ")
+        table = Table(box=None, pad_edge=False)
+        device = [document["device"]] if document["device"] else []
+        for column, justify in (
+            ("", "left"),
+            ("ecglm", "right"),
+            *((name, "right") for name in device),
+            ("", "left"),
+        ):
+            table.add_column(Text(column), justify=justify)
+        for name, ours, theirs, unit in document["values"]:
+            table.add_row(name, ours, *([theirs] if device else []), unit)
+        console.print(table)
+        for note in document["notes"]:
+            console.print(Text(note), soft_wrap=True)
 
 
 def _print_result(result: dict[str, Any]) -> None:

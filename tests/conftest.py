@@ -41,6 +41,12 @@ def challenge_2011_root() -> Path:
 
 
 @pytest.fixture(scope="session")
+def featuredb_fixtures() -> Path:
+    """Average beats and axes computed by FeatureDB."""
+    return _folder("ECGLM_FIXTURES", "featuredb") / "featuredb"
+
+
+@pytest.fixture(scope="session")
 def merl_fixtures() -> Path:
     """Numbers computed by MERL's authors' code on random weights."""
     return _folder("ECGLM_FIXTURES", "merl") / "merl"

@@ -129,6 +129,38 @@ def test_flagged_leads_go_to_stderr_and_json(model, tmp_path):
     assert any("lead III" in warning for warning in json.loads(done.stdout)["warnings"])
 
 
+def test_measure_prints_one_document(record):
+    document = json.loads(ecglm("measure", record, "--json").stdout)
+    assert document["heart_rate_bpm"] > 0
+    assert document["quality"]["record"] == "acceptable"
+    assert {"lead", "kind", "onset_samples", "peak_samples", "offset_samples"} <= set(document["waves"][0])
+    assert len(json.loads(ecglm("measure", record, record, "--json").stdout)) == 2
+    grounding = json.loads(ecglm("measure", record, "--grounding").stdout)
+    assert len(grounding["leads"]["V1"]) == 14
+
+
+def test_measure_prints_rows(record):
+    header, *rows = ecglm("measure", record, record, "--csv").stdout.splitlines()
+    assert header.startswith("record,") and "qtc_bazett_ms" in header
+    assert len(rows) == 2
+    beats = ecglm("measure", record, "--csv", "--beats").stdout.splitlines()
+    assert beats[0].startswith("record,beat,r_peak_sample")
+    assert len(beats) > 5
+
+
+def test_measure_prints_a_table(record):
+    done = ecglm("measure", record)
+    assert "Heart rate" in done.stdout and "1/min" in done.stdout and "quality acceptable" in done.stdout
+    assert "not a medical device" in done.stderr
+
+
+@pytest.mark.parametrize("options", [("--csv", "--json"), ("--beats",), ("--csv", "--grounding")])
+def test_measure_refuses_contradictions(record, options):
+    done = ecglm("measure", record, *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_render_writes_a_page(record, tmp_path):
     assert ecglm("render", record, "-o", tmp_path / "page.png").returncode == 0
     assert (tmp_path / "page.png").read_bytes()[:4] == b"\x89PNG"

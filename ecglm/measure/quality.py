@@ -211,7 +211,8 @@ def _flags(seen: Segment) -> Iterator[tuple[Flag, np.ndarray]]:
     found: dict[Flag, np.ndarray] = {
         "flat": flat & (seen.offset <= _RAIL),
         "saturated": resting,
-        "lead-off": ~beating & alive,
+        # a small lead may lie across the heart's axis; a loose electrode shows nothing or much
+        "lead-off": ~beating & alive & (flat | (seen.typical > 0.5 * seen.scale)),
         "mains": hum,
         "wander": wander,
         "muscle noise": ~resting & (noise > _MUSCLE),
@@ -228,7 +229,10 @@ def _clipped(signal: np.ndarray, highest: np.ndarray, lowest: np.ndarray) -> set
         for row in np.flatnonzero((at.sum(1) >= 9) & (highest - lowest > 0.1)):
             samples = np.flatnonzero(at[row])
             runs = np.split(samples, np.flatnonzero(np.diff(samples) > 1) + 1)
-            if sum(len(run) >= 3 for run in runs) >= 3:
+            begins = [run[0] for run in runs if len(run) >= 3 and run[0] > 0]
+            steps = np.abs(np.diff(signal[row]))
+            # the top of a small wave in a coarse recording is flat as well, but it is not reached at once
+            if len(begins) >= 3 and np.median(steps[np.array(begins) - 1]) > 2.5 * steps[steps > 0].min():
                 rows.add(int(row))
     return rows
 
@@ -317,7 +321,8 @@ def _limb_lead_contradiction(ecg: ECG, flags: dict[str, set[Flag]]) -> tuple[str
     if fits:
         text = ", ".join(f"{was} is {now}" for was, now in fits.items())
         return f"limb leads bear wrong names: their equations hold if {text}", True
-    says = f"{', '.join(broken)} do not follow from the other limb leads: "
+    do = "do" if len(broken) > 1 else "does"
+    says = f"{_listed(list(broken))} {do} not follow from the other limb leads: "
     if max(broken.values()) > 0.5 and not _scaled(limbs):
         return says + "the leads are mixed up, or were not recorded together", True
     return says + "one is noisy by itself, or each was scaled by itself and these are no millivolts", False
@@ -354,7 +359,7 @@ def _swaps(
     for name in swap.leads:
         if name in flags:
             flags[name].add("possible swap")
-    return [f"{swap.name} electrodes may be exchanged: {swap.sign}"]
+    return [f"electrodes {swap.name} may be exchanged: {swap.sign}"]
 
 
 def _worst(seen: Segment, names: list[str], flags: dict[str, set[Flag]]) -> str:

@@ -73,7 +73,7 @@ _RIGHT_ARM = [
     _limb("RA/LA/LL", (-1, 1), (-1, 0), "the limb leads are turned in a circle"),
     _limb("RA/LL/LA", (0, -1), (1, -1), "the limb leads are turned in a circle"),
 ]
-_CHEST = [*_pairs(), _chest([5, 4, 3, 2, 1, 0], "V1 to V6 in reverse")]
+_CHEST = [*_pairs(), _chest([5, 4, 3, 2, 1, 0], "V6 to V1")]
 SWAPS = (_NONE, _ARMS_LEG, *_RIGHT_ARM, *_CHEST)
 _UNDONE = np.linalg.inv(np.stack([swap.matrix for swap in SWAPS])).astype(np.float32)
 
