@@ -3,8 +3,8 @@
     python3.12 -m venv peers; peers/bin/pip install sierraecg aecg "python-benedict[io]"
     python benchmarks/read_vendor_xml.py peers/bin/python FILE.xml …
 
-The peers run in an interpreter of their own. CPU time of reading a file counts; each file is read once before,
-then ten times, and the median counts. The samples of the leads are compared in millivolts.
+The peers run in an interpreter of their own. CPU time of reading a file counts; each file is read once
+before, then ten times, and the median counts. The samples of the leads are compared in millivolts.
 """
 
 import json

@@ -10,6 +10,8 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +32,11 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Model = Annotated[Path, typer.Option("--model", "-m", help="Folder that `ecglm train` wrote.")]
 Records = Annotated[list[str], typer.Argument(metavar="RECORD…", help="ECG files, e.g. a WFDB record.")]
+SamplingRate = Annotated[float | None, typer.Option(help="Hz, where the file does not say or is wrong.")]
+Unit = Annotated[str | None, typer.Option(help="mV, uV, nV, V, '4.88 uV' or '200(1024)/mV', likewise.")]
+Leads = Annotated[str | None, typer.Option(help="Names of the channels in order, e.g. 'I II V1', likewise.")]
+AllowTruncated = Annotated[bool, typer.Option(help="Keep what is there of a file that ends early.")]
+Index = Annotated[int | None, typer.Option(help="Which one of a file that holds many, from 0.")]
 Settings = Annotated[
     list[str] | None, typer.Argument(metavar="[key=value]…", help="Changes, e.g. data.root=/data/ptb-xl.")
 ]
@@ -337,6 +344,106 @@ def render(
 
 
 @app.command()
+def inspect(
+    files: Records,
+    sampling_rate: SamplingRate = None,
+    unit: Unit = None,
+    leads: Leads = None,
+    allow_truncated: AllowTruncated = False,
+    index: Index = None,
+    as_json: Json = False,
+) -> None:
+    """Say what ECG files are: format, leads, rate, units, what was assumed, warnings, checksums."""
+    from ecglm.io.inspection import inspect
+
+    hints = _hints(
+        sampling_rate=sampling_rate, unit=unit, leads=leads, allow_truncated=allow_truncated, index=index
+    )
+    found, failed = [], []
+    for file in files:
+        try:
+            found.append(inspect(file, **hints))
+        except (ValueError, OSError) as error:
+            if len(files) == 1:
+                raise
+            failed.append(file)
+            found.append({"file": file, "error": " ".join(str(error).split())})
+    if as_json:
+        _print_json(found[0] if len(files) == 1 else found)
+    else:
+        for number, each in enumerate(found):
+            typer.echo("\n" * bool(number) + _describe(each))
+    if failed:
+        raise ValueError(f"{len(failed)} of {len(files)} files cannot be read")
+
+
+@app.command(name="convert-file")
+def convert_file(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE…", help="ECG files, folders or RECORDS lists.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write into, or one file.")],
+    to: Annotated[str | None, typer.Option(help="wfdb, edf, dicom, aecg, csv or npz")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Write again what is there already.")] = False,
+    sampling_rate: SamplingRate = None,
+    unit: Unit = None,
+    leads: Leads = None,
+    start: Annotated[float | None, typer.Option(help="Seconds from the beginning.")] = None,
+    stop: Annotated[float | None, typer.Option(help="Seconds from the beginning.")] = None,
+    allow_truncated: AllowTruncated = False,
+    index: Index = None,
+    as_json: Json = False,
+) -> None:
+    """Convert ECG files to another format; a broken-off run goes on where it stopped."""
+    from ecglm.io import read, write
+    from ecglm.io.many import convert_files, format_of, sources
+
+    hints = _hints(
+        sampling_rate=sampling_rate,
+        unit=unit,
+        leads=leads,
+        start=start,
+        stop=stop,
+        allow_truncated=allow_truncated,
+        index=index,
+    )
+    if to is None:
+        if not out.suffix or len(files) > 1 or files[0].is_dir() or out.is_dir():
+            raise ValueError("--to is missing; give wfdb, edf, dicom, aecg, csv or npz")
+        if format_of(out) is None:
+            raise ValueError(
+                f"{out.name!r} names no format that is written; end it in .hea, .edf, .dcm, .xml …"
+            )
+        if out.exists() and not overwrite:
+            raise ValueError(f"{out} exists already; pass --overwrite or name another file")
+        typer.echo(write(read(files[0], **hints), out))
+        return
+    found = list(sources(files, index=index))
+    with _progress(len(found)) as tick:
+        done = convert_files(
+            found, out, to, overwrite=overwrite, on_progress=lambda source: tick(source.path.name), **hints
+        )
+    if as_json:
+        _print_json(
+            {
+                "written": list(map(str, done.written)),
+                "skipped": list(map(str, done.skipped)),
+                "failed": [{"file": file, "error": error} for file, error in done.failed],
+            }
+        )
+    else:
+        there = f", {len(done.skipped)} there already" if done.skipped else ""
+        typer.echo(f"{out}  {len(done.written)} written{there}, {len(done.failed)} failed")
+        for _, error in done.failed[:20]:
+            typer.echo(f"  {error}", err=True)
+        if len(done.failed) > 20:
+            typer.echo(f"  … and {len(done.failed) - 20} more; --json lists all", err=True)
+    if done.failed:
+        total = len(done.written) + len(done.skipped) + len(done.failed)
+        raise ValueError(f"{len(done.failed)} of {total} files were not converted")
+
+
+@app.command()
 def deidentify(
     files: Records,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write into.")],
@@ -399,6 +506,50 @@ def main() -> None:
             raise
         typer.echo(f"ecglm: {' '.join(str(error).split())}", err=True)
         raise SystemExit(2) from None
+
+
+def _hints(**given: Any) -> dict[str, Any]:
+    """Those hints that were given, as `ecglm.read` takes them."""
+    return {name: value for name, value in given.items() if value is not None and value is not False}
+
+
+def _describe(found: dict[str, Any]) -> str:
+    """One recording for people."""
+    lines = [typer.style(found["file"], bold=True)]
+    if "error" in found:
+        return "\n".join([*lines, f"  cannot be read: {found['error']}"])
+    lines.append(
+        f"  {found['format']}, {found['duration']:g} s at {found['sampling_rate']:g} Hz "
+        f"({found['num_samples']:,} samples), {len(found['leads'])} leads"
+    )
+    for lead in found["leads"]:
+        span = "all unknown" if lead["lowest"] is None else f"{lead['lowest']:8.3f} … {lead['highest']:7.3f}"
+        unknown = f"  {lead['unknown']:.1%} unknown" if 0 < lead["unknown"] < 1 else ""
+        lines.append(f"    {lead['name']:10} {span} {lead['unit']}{unknown}")
+    known = found["metadata"]
+    facts = [
+        f"{name} {known[name]}" for name in ("age", "sex", "acquired", "lead_placement") if name in known
+    ]
+    lines += [f"  {', '.join(facts)}"] if facts else []
+    lines += [f"  assumed: {sentence}" for sentence in found["assumed"]]
+    lines += [typer.style(f"  warning: {sentence}", fg="yellow") for sentence in found["warnings"]]
+    lines += [
+        f"  {each['name']}  {each['bytes']:,} bytes  sha256 {each['sha256']}" for each in found["files"]
+    ]
+    return "\n".join(lines)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[str], None]]:
+    """A bar on stderr that counts and names what is worked on; silent where stderr is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda name: progress.update(task, advance=1, description=name)
 
 
 def _log_to_stderr() -> None:

@@ -29,6 +29,12 @@ def ptbxl_root() -> Path:
 
 
 @pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder of all real recordings."""
+    return _folder("ECGLM_DATA", "challenge-2021")
+
+
+@pytest.fixture(scope="session")
 def io_samples() -> Path:
     """Real files of vendors' and standard formats."""
     return _folder("ECGLM_DATA", "io-samples") / "io-samples"

@@ -123,6 +123,114 @@ def test_segments_and_records_in_hand(tmp_path):
     assert read(wfdb.rdrecord(str(tmp_path / "s1"), physical=False)).signal[0, 0] == np.float32(0.1)
 
 
+def part(path: Path, start: float, stop: float) -> tuple[np.ndarray, np.ndarray]:
+    """The same part of a record, by us and by wfdb."""
+    rate = wfdb.rdheader(str(path)).fs
+    theirs = wfdb.rdrecord(str(path), sampfrom=round(start * rate), sampto=round(stop * rate)).p_signal
+    return read(path, start=start, stop=stop).signal, theirs.T.astype(np.float32)
+
+
+@pytest.mark.parametrize("form", ["16", "212", "80", "24"])
+def test_a_part_is_read_without_the_rest(tmp_path, form):
+    signal = np.sin(np.arange(2500) / 30)[:, None] * [[0.5, 0.3]]
+    wfdb.wrsamp("rec", 250, ["mV", "mV"], ["I", "II"], signal, fmt=[form] * 2, write_dir=str(tmp_path))
+    np.testing.assert_array_equal(*part(tmp_path / "rec", 2, 3.5))
+    assert read(tmp_path / "rec", stop=1).num_samples == 250
+    with pytest.raises(ECGFileError, match="lasts 10 s; start=9 and stop=12 name no part"):
+        read(tmp_path / "rec", start=9, stop=12)
+
+
+def test_a_record_too_long_to_read_at_once_is_read_in_parts(tmp_path):
+    """25 hours of 12 leads; the file is sparse."""
+    lines = "\n".join(f"rec.dat 16 1000/mV 16 0 0 0 0 {name}" for name in LEADS_12)
+    (tmp_path / "rec.hea").write_text(f"rec 12 500 45000000\n{lines}\n")
+    with (tmp_path / "rec.dat").open("wb") as file:
+        file.truncate(45_000_000 * 24)
+        file.seek(500 * 24 * 80_000)
+        file.write(np.full(12 * 500, 250, "<i2").tobytes())
+    with pytest.raises(ECGFileError, match="too many to read at once; pass start= and stop="):
+        read(tmp_path / "rec")
+    np.testing.assert_array_equal(read(tmp_path / "rec", start=80_000, stop=80_001).signal, 0.25)
+
+
+def test_segments_of_several_layouts_and_gaps(tmp_path):
+    """A layout header, segments that lack signals or have them in another order, and a gap; as MIMIC's."""
+    make(
+        tmp_path,
+        [[100, 200], [1, 2]],
+        "a.dat 16 1000/mV 16 0 0 0 0 II\na.dat 16 10/mmHg 16 0 0 0 0 ABP",
+        name="a",
+    )
+    (tmp_path / "a.dat").write_bytes(np.array([[100, 1], [200, 2]], "<i2").tobytes())
+    make(tmp_path, [[7, 8, 9]], "b.dat 16 1000/mV 16 0 0 0 0 V5", name="b")
+    layout = "\n".join(
+        f"~ 0 {unit} 0 0 0 0 0 {name}"
+        for unit, name in (("1000/mV", "II"), ("10/mmHg", "ABP"), ("1000/mV", "V5"))
+    )
+    (tmp_path / "lay.hea").write_text(f"lay 3 500 0\n{layout}\n")
+    (tmp_path / "multi.hea").write_text("multi/4 3 500 8\nlay 0\na 2\n~ 3\nb 3\n")
+    ecg = read(tmp_path / "multi")
+    nan = np.nan
+    expected = [[0.1, 0.2, *[nan] * 6], [0.1, 0.2, *[nan] * 6], [*[nan] * 5, 0.007, 0.008, 0.009]]
+    assert ecg.leads == ("II", "ABP", "V5") and ecg.metadata["units"] == {"ABP": "mmHg"}
+    np.testing.assert_allclose(ecg.signal, expected, rtol=1e-6)
+    np.testing.assert_array_equal(ecg.signal, oracle(tmp_path / "multi"))
+    np.testing.assert_allclose(
+        read(tmp_path / "multi", start=0.002, stop=0.012).signal, np.array(expected)[:, 1:6], rtol=1e-6
+    )
+    np.testing.assert_array_equal(read(wfdb.rdrecord(str(tmp_path / "multi"), m2s=False)).signal, ecg.signal)
+
+
+def test_signals_with_several_samples_per_frame_keep_their_rate(tmp_path):
+    frames = np.array([[1, 2, 10], [3, 4, 20], [5, 6, 30]], "<i2")
+    lines = "rec.dat 16x2 1000/mV 16 0 0 0 0 II\nrec.dat 16 10/Ohm 16 0 0 0 0 Resp"
+    (tmp_path / "rec.hea").write_text(f"rec 2 250 3\n{lines}\n")
+    (tmp_path / "rec.dat").write_bytes(frames.tobytes())
+    ecg = read(tmp_path / "rec")
+    assert ecg.sampling_rate == 500 and ecg.leads == ("II",)
+    np.testing.assert_allclose(ecg.signal * 1000, [[1, 2, 3, 4, 5, 6]], rtol=1e-6)
+    assert "Resp is left out: it has 250 Hz" in ecg.metadata["warnings"][0]
+    record = wfdb.rdrecord(str(tmp_path / "rec"), smooth_frames=False)
+    np.testing.assert_array_equal(read(record).signal, ecg.signal)
+
+
+@pytest.mark.parametrize(
+    ("first", "name", "acquired"),
+    [
+        ("A0001.mat 2 500 2 05-May-2020 14:50:55", "A0001", "2020-05-05T14:50:55"),
+        ("records500/00000/00001_hr 2 500 2", "00001_hr", None),
+        ("rec 2 500/1000(0) 2 9:05:07.5 29/04/2023", "rec", "2023-04-29T09:05:07.5"),
+        ("rec 2 500 2 00:00:00 2023", "rec", None),
+    ],
+)
+def test_headers_as_public_sets_write_them(tmp_path, first, name, acquired):
+    ecg = read(make(tmp_path, [[1, 2], [3, 4]], LINES, first=first))
+    assert ecg.metadata["record_id"] == name and ecg.metadata.get("acquired") == acquired
+    np.testing.assert_allclose(ecg.signal * 1000, [[1, 2], [3, 4]], rtol=1e-6)
+
+
+def test_a_header_that_says_too_little(tmp_path):
+    path = make(tmp_path, [[1, 2], [3, 4]], LINES, first="rec 2")
+    with pytest.raises(
+        ECGFileError, match=r"no sampling rate; pass sampling_rate= \(WFDB's default is 250 Hz\)"
+    ):
+        read(path)
+    assert read(path, sampling_rate=250).num_samples == 2
+    path = make(tmp_path, [[1, 2], [3, 4]], "rec.dat 16 1000\nrec.dat 16 1000")
+    with pytest.raises(ECGFileError, match="names of its 2 leads; pass leads="):
+        read(path)
+    assert read(path, leads="I II").leads == ("I", "II")
+
+
+def test_patients_are_named_only_on_request(tmp_path):
+    comments = "# Patient Name: Jane Roe\n#ID: 12345\n# DOB: 1960-02-03\n#Age: 56\n# resting ECG\n"
+    path = make(tmp_path, [[1, 2], [3, 4]], LINES, comments=comments)
+    assert "Roe" not in str(read(path).metadata) and "12345" not in str(read(path).metadata)
+    metadata = read(path, keep_identity=True).metadata
+    assert metadata["identity"] == {"name": "Jane Roe", "patient_id": "12345", "birth_date": "1960-02-03"}
+    assert metadata["comments"] == ["Age: 56", "resting ECG"] and metadata["age"] == 56
+
+
 def test_what_is_no_voltage_is_kept_in_its_unit_or_refused(tmp_path):
     lines = "rec.dat 16 1000/mV 16 0 0 0 0 II\nrec.dat 16 10/mmHg 16 0 0 0 0 ABP"
     ecg = read(make(tmp_path, [[1, 2], [3, 4]], lines))

@@ -83,7 +83,7 @@ def read(path: Any, **hints: Any) -> ECG:
         if wfdb.is_wfdb_record(path):
             return finish(wfdb.parse_wfdb_record(path), given)
         raise ValueError(f"read() takes a path or a wfdb.Record, got {type(path).__name__}")
-    found, module = _find(path)
+    found, module = recognise(path)
     return finish(module.parse(found, given), given)
 
 
@@ -114,8 +114,13 @@ def write(ecg: ECG, path: str | os.PathLike, **options: Any) -> Path:
     return written
 
 
-def _find(path: str | os.PathLike) -> tuple[Path, Any]:
-    """The file that a path means, and the module of its format; a message in the words of `read` if none."""
+def recognise(path: str | os.PathLike) -> tuple[Path, Any]:
+    """The file that a path means, and the module of its format.
+
+    Raises:
+        FileNotFoundError: if nothing of that name exists.
+        ECGFileError: if it is in no format that is read.
+    """
     text = os.fspath(path)
     if isinstance(text, bytes):
         text = os.fsdecode(text)
@@ -140,10 +145,7 @@ def _find(path: str | os.PathLike) -> tuple[Path, Any]:
             f"{str(path)[:200]} cannot be opened: {getattr(error, 'strerror', None) or error}"
         ) from error
     for name in FORMATS:
-        try:
-            module = import_module(f"ecglm.io.{name}")
-        except ModuleNotFoundError:  # a format that has not landed yet
-            continue
+        module = import_module(f"ecglm.io.{name}")
         if module.sniff(head, path):
             return path, module
     if wfdb.find_header(path):  # e.g. an annotation file of a record
@@ -154,7 +156,10 @@ def _find(path: str | os.PathLike) -> tuple[Path, Any]:
 def _missing(path: Path) -> Exception:
     """Why there is nothing to open."""
     if path.is_dir():
-        return ECGFileError(f"{path} is a folder; give one record in it, e.g. {_example(path)}")
+        return ECGFileError(
+            f"{path} is a folder; give one record in it, e.g. {_example(path)}, or read all with "
+            "ecglm.io.read_many"
+        )
     if path.exists():
         return ECGFileError(f"{path} is no regular file; give the path of a recording")
     for data in (path.with_suffix(".dat") if path.suffix == ".hea" else path.with_name(path.name + ".dat"),):
@@ -185,3 +190,10 @@ def _example(folder: Path) -> str:
         if header
         else f"{folder}/NAME where {folder}/NAME.hea exists (none is there)"
     )
+
+
+def __getattr__(name: str) -> Any:
+    places = {"read_many": "many", "convert_files": "many", "inspect": "inspection"}
+    if name not in places:
+        raise AttributeError(f"module 'ecglm.io' has no attribute {name!r}")
+    return getattr(import_module(f"ecglm.io.{places[name]}"), name)

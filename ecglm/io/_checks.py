@@ -33,8 +33,8 @@ def steep_parts(signal: np.ndarray, sampling_rate: float) -> np.ndarray:
     Baseline, offsets and most of P and T fall out.
     """
     step, every = max(1, round(_STEP * sampling_rate)), max(1, round(_EVERY * sampling_rate))
-    last = max(step, min(round(_WINDOW * sampling_rate), signal.shape[1]))
-    slopes: np.ndarray = signal[:, step:last:every] - signal[:, : last - step : every]
+    last = min(round(_WINDOW * sampling_rate), signal.shape[1])
+    slopes: np.ndarray = signal[:, step:last:every] - signal[:, : max(last - step, 0) : every]
     return slopes
 
 
@@ -96,9 +96,9 @@ def exchanged_cables(power: np.ndarray) -> str | None:
 def check(ecg: ECG) -> list[str]:
     """What looks wrong with an ECG in mV, in sentences; every row must be a lead."""
     leads, rate = ecg.leads, ecg.sampling_rate
-    steep = steep_parts(ecg.signal, rate)
-    if ecg.num_samples < rate or not leads or not steep.size:  # less than a second says nothing
+    if ecg.num_samples < rate or not leads:  # less than a second says nothing
         return []
+    steep = steep_parts(ecg.signal, rate)
     power = steep @ steep.T / steep.shape[1]
     if not np.isfinite(power).all():
         steep = np.nan_to_num(steep, nan=0.0, posinf=0.0, neginf=0.0)

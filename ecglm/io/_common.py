@@ -153,11 +153,10 @@ class Recording:
         channels: at most `MAX_LEADS`.
         sampling_rate: Hz; None where the file does not say.
         metadata: record_id (by default the file's name), age (years), sex ("male" | "female"), report (text
-            of a reader), statements (list of the device's sentences), codes, dx, acquired (ISO 8601),
-            filters ({"low": Hz, "high": Hz, "notch": Hz}), lead_placement (e.g. "Mason-Likar"), comments, and
-            device: {"manufacturer", "model", "software", "measurements": {"heart_rate" bpm, "pr" "qrs" "qt"
-            "qtc" ms, "p_axis" "qrs_axis" "t_axis" degrees, others as the file names them}, "median_beats":
-            an ECG}.
+            of a reader), codes, dx, acquired (ISO 8601), filters ({"low": Hz, "high": Hz, "notch": Hz}),
+            lead_placement (e.g. "Mason-Likar"), comments, and device: {"manufacturer", "model", "software",
+            "statements" (list), "measurements": {"heart_rate" bpm, "pr" "qrs" "qt" "qtc" ms, "p_axis"
+            "qrs_axis" "t_axis" degrees, others as the file names them}, "median_beats": an ECG}.
         identity: name, patient_id, birth_date and the like; reaches the ECG only with keep_identity=True.
         assumed: sentences on what the file does not say.
         warnings: sentences on what looks wrong.

@@ -22,6 +22,8 @@ from ecglm.io._common import (
 )
 
 _STANDARD = frozenset(LEADS_12)
+_MASON_LIKAR = re.compile(r"(.+?)[ _(]*\b(?:ml|mason[- ]?likar)\)?$", re.IGNORECASE)
+_MINUS_AVR = re.compile(r"([-−]avr|avr[-−])$", re.IGNORECASE)
 _PADDING = 0.5  # seconds without any change in more than two leads; no TP segment is that still
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ufffd]")
 _EIGHT = frozenset(("I", "II", *LEADS_12[6:]))
@@ -115,8 +117,24 @@ def _named(recording: Recording, hints: Hints) -> list[Channel]:
             if _CONTROL.search(name.strip("\x00 \t\r\n")):
                 recording.warnings.append(f"a lead's name holds unreadable characters; taken as {clean!r}")
             name = standard_lead(clean)
+            modified = _MASON_LIKAR.match(name)
+            if modified and standard_lead(modified[1]) in _STANDARD:
+                name = standard_lead(modified[1])
+                recording.metadata.setdefault("lead_placement", "Mason-Likar")
         channel.name = name
+    _turn_minus_avr(recording, channels)
     return channels
+
+
+def _turn_minus_avr(recording: Recording, channels: list[Channel]) -> None:
+    """-aVR, of Cabrera's order, becomes aVR, where there is none."""
+    names = [channel.name for channel in channels]
+    for channel in channels:
+        if _MINUS_AVR.match(channel.name) and "aVR" not in names:
+            channel.name = "aVR"
+            channel.values = -channel.values
+            recording.rows = None
+            recording.assumed.append("aVR is the −aVR of the file with its sign turned")
 
 
 def _sampling_rate(recording: Recording, hints: Hints) -> float:

@@ -68,7 +68,7 @@ def texts(value: Any) -> list[str]:
 
 def of_name(values: Mapping[str, Any], names: Iterable[str]) -> Any:
     """The first value whose name, folded, is one of `names` (in their order)."""
-    folded = {key.rsplit("/", 1)[-1].lower().replace(" ", "_"): key for key in reversed(list(values))}
+    folded = {re.split(r"[/.]", key)[-1].lower().replace(" ", "_"): key for key in reversed(list(values))}
     return next((values[folded[name]] for name in names if name in folded), None)
 
 
@@ -92,7 +92,7 @@ def choose(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> str:
     """
     for name in SIGNALS:
         for key in shapes:
-            if key.rsplit("/", 1)[-1].rsplit(".", 1)[-1].lower() == name and _size(shapes[key]) > 1:
+            if re.split(r"[/.]", key)[-1].lower() == name and _size(shapes[key]) > 1:
                 return key
     long = [key for key, shape in shapes.items() if 1 <= len(shape) <= 3 and max(shape) > MAX_LEADS]
     if len(long) == 1:

@@ -158,7 +158,8 @@ def _acquired(parts: list[str]) -> str | None:
                 date = datetime.strptime(part, form).date().isoformat()
             except ValueError:
                 continue
-            return f"{date}T{time.zfill(8)}" if len(time) > 5 else date
+            hour, _, rest = time.partition(":")
+            return f"{date}T{int(hour):02}:{rest}" if len(rest) > 4 else date
     return None
 
 

@@ -45,12 +45,12 @@ def parse(path: Path, hints: Hints) -> Recording:
         if file.read(6) == _MAGIC:
             file.seek(0)
             size = path.stat().st_size
-            dtype, shape = _header(path, file, size)
+            dtype, shape, fortran = _header(path, file, size)
             _check(path, dtype, shape, size - file.tell())
             index, part = _named.pick(path, shape, hints)
             _named.check_array(path, dtype, part)
-            values = np.load(path, mmap_mode="r", allow_pickle=False)
-            values = np.array(values if len(shape) == len(part) else values[index])
+            mapped = np.memmap(file, dtype, "r", file.tell(), shape, "F" if fortran else "C")
+            values = np.array(mapped if index is None else mapped[index])
             return _named.recording(path, "NumPy", values, {}, hints, index)
     return _parse_npz(path, hints)
 
@@ -68,8 +68,8 @@ def count(path: Path) -> int:
     return shape[0] if len(shape) == 3 else 1
 
 
-def _header(path: Path, file: IO[bytes], size: int) -> tuple[np.dtype, tuple[int, ...]]:
-    """Type and shape of an array, from its header alone; the file is left where the values begin."""
+def _header(path: Path, file: IO[bytes], size: int) -> tuple[np.dtype, tuple[int, ...], bool]:
+    """Type and shape of an array, and whether columns come first; the file is left where the values begin."""
     start = file.read(8)
     version = start[6] if len(start) == 8 and start[:6] == _MAGIC else 0
     length = file.read(2 if version == 1 else 4)
@@ -80,12 +80,12 @@ def _header(path: Path, file: IO[bytes], size: int) -> tuple[np.dtype, tuple[int
         if announced > min(_MAX_HEADER, size):
             raise ValueError
         said = ast.literal_eval(file.read(announced).decode("latin-1" if version < 3 else "utf-8"))
-        dtype, shape = np.dtype(said["descr"]), tuple(said["shape"])
+        dtype, shape, fortran = np.dtype(said["descr"]), tuple(said["shape"]), bool(said["fortran_order"])
         if not all(isinstance(each, int) and each >= 0 for each in shape) or len(shape) > 32:
             raise ValueError
     except (ValueError, SyntaxError, TypeError, KeyError, struct.error, RecursionError, MemoryError):
         raise ECGFileError(f"{path} has a broken NumPy header; save it again with numpy.save") from None
-    return dtype, shape
+    return dtype, shape, fortran
 
 
 def _check(path: Path, dtype: np.dtype, shape: tuple[int, ...], there: int) -> None:
@@ -119,7 +119,7 @@ def _members(
         if not entry.filename.endswith(".npy"):
             continue
         with archive.open(entry) as file:
-            dtype, shape = _header(path, file, entry.file_size)
+            dtype, shape, _ = _header(path, file, entry.file_size)
             _check(path, dtype, shape, entry.file_size - file.tell())
         if entry.file_size > _MAX_RATIO * max(entry.compress_size, 4096):
             raise ECGFileError(
@@ -137,10 +137,10 @@ def _parse_npz(path: Path, hints: Hints) -> Recording:
             numbers = {name: each[1] for name, each in members.items() if each[0].kind in "iufb"}
             chosen = _named.choose(path, numbers)
             dtype, shape, entry = members.pop(chosen)
-            index, part = _named.pick(path, shape, hints)
+            index, _ = _named.pick(path, shape, hints)
             _named.check_array(path, dtype, shape)
             values = _load(archive, entry)
-            values = values[index] if len(shape) != len(part) else values
+            values = values if index is None else values[index]
             small = {
                 name: _load(archive, each[2])
                 for name, each in members.items()

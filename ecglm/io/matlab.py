@@ -1,12 +1,12 @@
 """MATLAB files up to version 7 (`.mat`); version 7.3 is HDF5 and read by `ecglm.io.hdf5`.
 
-`scipy.io` reads the values. Compressed variables are unpacked here first, no further than they announce and
-`_MAX_UNPACKED` allows, so that scipy never meets a bomb.
+The values are read here rather than by `scipy.io`, which crashes the process on some broken files. Every
+length is checked against what is there, nesting is bounded, and compressed variables are unpacked no further
+than they announce and `_MAX_UNPACKED` allows. Format: MathWorks, "MAT-File Format", levels 4 and 5.
 """
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
 from pathlib import Path
@@ -20,8 +20,18 @@ from ecglm.io._common import Hints, Recording, read_bytes
 
 _MAX_UNPACKED = 128 << 20
 _MAX_VARIABLES = 200
-_MAX_DEPTH = 6
-_COMPRESSED, _MATRIX = 15, 14
+_MAX_CELLS = 10_000
+_MAX_DEPTH = 8
+_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+_TEXTS = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
+_MATRIX, _COMPRESSED = 14, 15
+_CELL, _STRUCT, _OBJECT, _CHAR = 1, 2, 3, 4
+_NUMBERS = range(6, 16)  # the classes double to uint64
+_LEVEL_4 = ("f8", "f4", "i4", "i2", "u2", "u1")
+
+
+class _Broken(Exception):
+    """A length that does not fit; becomes one line in `parse`."""
 
 
 def sniff(head: bytes, path: Path) -> bool:
@@ -76,72 +86,185 @@ def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _variables(path: Path) -> dict[str, Any]:
-    """All variables; fields of a struct as `struct.field`."""
-    from scipy.io import loadmat
-
-    content = _unpacked(path, read_bytes(path))
-    try:
-        loaded = loadmat(io.BytesIO(content), struct_as_record=True, chars_as_strings=True)
-    except Exception as error:  # scipy raises whatever its parsing meets: TypeError, KeyError, MatReadError …
-        reason = (str(error).splitlines() or [""])[0][:120]
-        raise ECGFileError(f"{path} is a broken MATLAB file ({reason}); fetch it again") from error
+    """All variables by name: arrays of numbers, texts, lists of texts; fields of a struct as `a.b`."""
+    content = read_bytes(path)
     found: dict[str, Any] = {}
-    _flatten({name: each for name, each in loaded.items() if not name.startswith("__")}, "", found, 0)
+    try:
+        order = {b"IM": "<", b"MI": ">"}.get(content[126:128])
+        if order:
+            _read_level_5(path, content, order, found)
+        else:
+            _read_level_4(content, found)
+    except (_Broken, struct.error, zlib.error) as error:
+        raise ECGFileError(f"{path} is a broken MATLAB file ({error}); fetch it again") from error
     if not found:
         raise ECGFileError(f"{path} holds no variables; fetch it again")
     return found
 
 
-def _flatten(values: dict[str, Any], prefix: str, found: dict[str, Any], depth: int) -> None:
-    for name, value in values.items():
-        while isinstance(value, np.ndarray) and value.dtype == object and value.size == 1:
-            value = value.flat[0]
-        names = value.dtype.names if isinstance(value, (np.ndarray, np.void)) else None
-        if names and depth < _MAX_DEPTH:
-            if isinstance(value, np.ndarray):
-                if value.size != 1:
-                    continue
-                value = value.flat[0]
-            _flatten({each: value[each] for each in names}, f"{prefix}{name}.", found, depth + 1)
-        elif isinstance(value, np.ndarray) and len(found) < _MAX_VARIABLES:
-            found[prefix + name] = value
+# ------------------------------------------------------------------------------------- level 5, to 7
 
 
-def _unpacked(path: Path, content: bytes) -> bytes:
-    """The file with its compressed variables unpacked; a version-4 file as it is."""
-    if len(content) < 128 or content[124:128] not in (b"\x00\x01IM", b"\x01\x00MI"):
-        return content
-    order = "<" if content[126:128] == b"IM" else ">"
-    pieces, position, size = [content[:128]], 128, 0
-    while position + 8 <= len(content):
+def _read_level_5(path: Path, content: bytes, order: str, found: dict[str, Any]) -> None:
+    position, unpacked = 128, 0
+    while position + 8 <= len(content) and len(found) < _MAX_VARIABLES:
         kind, length = struct.unpack(f"{order}2I", content[position : position + 8])
-        end = position + 8 + length
-        if kind == _COMPRESSED:
-            piece = _inflate(path, content[position + 8 : end], order, _MAX_UNPACKED - size)
-        else:
-            end += -length % 8 if kind != _MATRIX else 0
-            piece = content[position:end]
-        if end > len(content) + 7:
-            raise ECGFileError(f"{path} is truncated: a variable announces {length:,} bytes; fetch it again")
-        size += len(piece)
-        pieces.append(piece)
-        position = end
-        if len(pieces) > _MAX_VARIABLES:
-            raise ECGFileError(f"{path} holds more than {_MAX_VARIABLES} variables; save the ECG's alone")
-    return b"".join(pieces)
-
-
-def _inflate(path: Path, packed: bytes, order: str, left: int) -> bytes:
-    stream = zlib.decompressobj()
-    try:
-        start = stream.decompress(packed, 8)
-        if len(start) < 8:
-            raise zlib.error("it holds nothing")
-        _, length = struct.unpack(f"{order}2I", start)
-        if length > left:
+        data = memoryview(content)[position + 8 : position + 8 + length]
+        if len(data) < length:
             raise ECGFileError(
-                f"{path}: a variable unpacks to {length:,} bytes; at most {_MAX_UNPACKED:,} are unpacked"
+                f"{path} is truncated: {length:,} bytes of a variable announced; fetch it again"
             )
-        return start + stream.decompress(stream.unconsumed_tail, max(length, 1))
-    except zlib.error as error:
-        raise ECGFileError(f"{path} has a broken compressed variable ({error}); fetch it again") from None
+        position += 8 + length
+        if kind == _COMPRESSED:
+            data = memoryview(_inflate(path, data, order, _MAX_UNPACKED - unpacked))
+            unpacked += len(data)
+            kind, data, _ = _element(data, order)
+        if kind == _MATRIX:
+            _matrix(data, order, "", found, 0)
+
+
+def _inflate(path: Path, packed: memoryview, order: str, left: int) -> bytes:
+    """One compressed variable, no further than it announces."""
+    stream = zlib.decompressobj()
+    start = stream.decompress(packed, 8)
+    if len(start) < 8:
+        raise _Broken("a compressed variable is empty")
+    _, length = struct.unpack(f"{order}2I", start)
+    if length > left:
+        raise ECGFileError(
+            f"{path}: a variable unpacks to {length:,} bytes; at most {_MAX_UNPACKED:,} are unpacked"
+        )
+    return start + stream.decompress(stream.unconsumed_tail, max(length, 1))
+
+
+def _element(data: memoryview, order: str) -> tuple[int, memoryview, memoryview]:
+    """Type and content of the first element, and what comes behind; small ones have both in eight bytes."""
+    if len(data) < 8:
+        raise _Broken("it ends within a variable")
+    kind, length = struct.unpack(f"{order}2I", data[:8])
+    if kind >> 16:
+        kind, length, begin, end = kind & 0xFFFF, kind >> 16, 4, 8
+        if length > 4:
+            raise _Broken("a small element announces more than four bytes")
+    else:
+        begin, end = 8, 8 + length + -length % 8
+    if begin + length > len(data):
+        raise _Broken(f"an element announces {length:,} bytes, {len(data) - begin:,} are there")
+    return kind, data[begin : begin + length], data[end:]
+
+
+def _matrix(data: memoryview, order: str, prefix: str, found: dict[str, Any], depth: int) -> None:
+    """One array; what it holds goes into `found`, under its name behind the prefix."""
+    _, flags, data = _element(data, order)
+    _, sizes, data = _element(data, order)
+    kind, name, data = _element(data, order)
+    if len(flags) < 8 or len(sizes) % 4 or not 2 <= len(sizes) // 4 <= 8:
+        raise _Broken("an array has no class or shape")
+    which = struct.unpack(f"{order}I", flags[:4])[0] & 0xFF
+    shape = struct.unpack(f"{order}{len(sizes) // 4}i", sizes)
+    _fill(which, shape, data, order, prefix + bytes(name).decode("latin-1"), found, depth)
+
+
+def _fill(
+    which: int,
+    shape: tuple[int, ...],
+    data: memoryview,
+    order: str,
+    name: str,
+    found: dict[str, Any],
+    depth: int,
+) -> None:
+    count = _size(shape)
+    if depth > _MAX_DEPTH:
+        raise _Broken("it nests structs too deep")
+    if which in _NUMBERS:
+        kind, values, _ = _element(data, order)
+        if kind not in _TYPES:
+            raise _Broken(f"{name[:40]} has values of the unknown type {kind}")
+        stored = np.dtype(order + _TYPES[kind])
+        if len(values) < count * stored.itemsize:
+            raise _Broken(
+                f"{name[:40]} announces {count:,} values, {len(values) // stored.itemsize:,} are there"
+            )
+        if len(found) < _MAX_VARIABLES:
+            flat = np.frombuffer(values, stored, count)
+            found[name] = flat.reshape(shape, order="F").astype(stored.newbyteorder("="), copy=False)
+    elif which == _CHAR:
+        found[name] = _text(data, order, shape)
+    elif which == _CELL:
+        found[name] = _cells(data, order, count, depth)
+    elif which in (_STRUCT, _OBJECT):
+        if which == _OBJECT:
+            _, _, data = _element(data, order)
+        _, width, data = _element(data, order)
+        _, names, data = _element(data, order)
+        step = struct.unpack(f"{order}I", width[:4])[0] if len(width) >= 4 else 0
+        if not 1 <= step <= 1024:
+            raise _Broken("a struct's fields have no names")
+        fields = [bytes(names[place : place + step]).split(b"\0")[0] for place in range(0, len(names), step)]
+        if count == 1:  # many records of a struct array are not read
+            for field in fields[:_MAX_VARIABLES]:
+                kind, inner, data = _element(data, order)
+                if kind == _MATRIX and len(inner):
+                    _matrix(inner, order, f"{name}.{field.decode('latin-1')}", found, depth + 1)
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    count = 1
+    for length in shape:
+        if length < 0:
+            raise _Broken("an array has a negative length")
+        count *= length
+    return count
+
+
+def _text(data: memoryview, order: str, shape: tuple[int, ...]) -> str | list[str]:
+    """A text, or the lines of a table of characters."""
+    kind, values, _ = _element(data, order)
+    encoding = _TEXTS.get(kind, "latin-1")
+    if encoding in ("utf-16", "utf-32"):
+        encoding += "-le" if order == "<" else "-be"
+    text = bytes(values).decode(encoding, "replace")
+    if shape[0] <= 1 or len(text) != _size(shape) or len(shape) > 2:
+        return text
+    return ["".join(text[row :: shape[0]]).strip() for row in range(shape[0])]
+
+
+def _cells(data: memoryview, order: str, count: int, depth: int) -> list[Any]:
+    """The texts and single numbers of a cell array; anything else as None."""
+    cells: list[Any] = []
+    while len(data) >= 8 and len(cells) < min(count, _MAX_CELLS):
+        kind, inner, data = _element(data, order)
+        held: dict[str, Any] = {}
+        if kind == _MATRIX and len(inner):
+            _matrix(inner, order, "", held, depth + 1)
+        value = next(iter(held.values()), None)
+        cells.append(value if isinstance(value, str) else None)
+    return cells
+
+
+# -------------------------------------------------------------------------------------------- level 4
+
+
+def _read_level_4(content: bytes, found: dict[str, Any]) -> None:
+    position = 0
+    while position + 20 <= len(content) and len(found) < _MAX_VARIABLES:
+        order = "<" if struct.unpack("<i", content[position : position + 4])[0] < 5000 else ">"
+        kind, rows, columns, imaginary, length = struct.unpack(
+            f"{order}5i", content[position : position + 20]
+        )
+        precision, what = kind // 10 % 10, kind % 10
+        count = _size((rows, columns))
+        if kind < 0 or precision >= len(_LEVEL_4) or imaginary not in (0, 1) or not 0 < length < 1000:
+            raise _Broken("a variable has no header of level 4")
+        stored = np.dtype(order + _LEVEL_4[precision])
+        begin = position + 20 + length
+        position = begin + count * stored.itemsize * (1 + imaginary)
+        if position > len(content):
+            raise _Broken(f"a variable announces {count:,} values, which are not all there")
+        name = content[begin - length : begin].split(b"\0")[0].decode("latin-1")
+        values = np.frombuffer(content, stored, count, begin).reshape((rows, columns), order="F")
+        if what == 1:
+            found[name] = "".join(chr(int(each) % 0x110000) for each in values.reshape(-1)[:1000])
+        elif what == 0:
+            found[name] = values.astype(stored.newbyteorder("="), copy=False)

@@ -14,6 +14,7 @@ import re
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -139,10 +140,13 @@ def _dialect(lines: list[str]) -> tuple[str, str]:
     elif ";" in text:
         delimiter = ";"
     elif "," in text:
-        commas = [line.count(",") for line in sample]
-        # one number per line with a decimal comma, as watches set to German write it
+        # One number per line with a decimal comma, as watches set to German write it, and not two columns: no
+        # names stand above with a comma between them.
         one = all(re.fullmatch(r"\s*[-+]?\d+(,\d+)?\s*", line) for line in sample)
-        delimiter = ";" if one and max(commas) == 1 and not any("." in line for line in sample) else ","
+        first = lines.index(sample[0])
+        while first and re.fullmatch(r"\s*[-+]?\d+(,\d+)?\s*", lines[first - 1]):
+            first -= 1
+        delimiter = ";" if one and first and "," not in lines[first - 1] else ","
     else:
         delimiter = " " if re.search(r"\d +[-+.\d]", text) else ","
     decimal = (
@@ -242,6 +246,8 @@ def _read_words(line: str, table: _Table, comment: bool) -> None:
             if value:
                 table.said.setdefault(key, value)
             return
+        if len(fields) == 1 and not comment:  # a pair that says nothing we know
+            return
     if comment or _is_counting(line, table):
         return
     if table.names and len(fields) == len(table.names):
@@ -262,10 +268,9 @@ def _apply_preamble(recording: Recording, table: _Table) -> None:
     for key in ("acquired", "report"):
         if key in said:
             recording.metadata[key] = said[key]
-    if "statements" in said:
-        recording.metadata["statements"] = [said["statements"]]
-    if "device" in said:
-        recording.metadata["device"] = {"model": said["device"]}
+    device: dict[str, Any] = {"model": said["device"]} if "device" in said else {}
+    device |= {"statements": [said["statements"]]} if "statements" in said else {}
+    recording.metadata |= {"device": device} if device else {}
     recording.identity = {key: said[key] for key in ("name", "birth_date", "patient_id") if key in said}
     if "metadata" in said:  # as write_csv left it
         try:

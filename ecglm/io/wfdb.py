@@ -109,6 +109,15 @@ def find_header(path: Path) -> Path | None:
     return header if os.path.isfile(header) and os.path.isfile(path) else None
 
 
+def files_of(path: Path) -> list[Path]:
+    """The header, and the signal files and segments that it names."""
+    found = path if path.suffix == ".hea" else find_header(path) or path
+    header = read_header(found)
+    names = [f"{name}.hea" for name, _ in header.segments or [] if name != "~"]
+    names += [each.file for each in header.signals if each.file != "~"]
+    return [found, *(each for name in dict.fromkeys(names) if (each := found.parent / name).is_file())]
+
+
 # ------------------------------------------------------------------------------------------------ the signals
 
 
@@ -224,7 +233,7 @@ def _read_format_16(header: Header, num_samples: int, first: int, last: int) -> 
     # float64 has more than twice the digits (Figueroa 1995); where a gain or a difference does not fit into
     # float32, compute in float64.
     gains, baselines = [each.gain for each in signals], [each.baseline for each in signals]
-    exact = max(map(abs, baselines)) < 1 << 23 and all(np.float32(gain) == gain for gain in set(gains))
+    exact = max(map(abs, baselines)) < 1 << 23 and all(float(np.float32(gain)) == gain for gain in set(gains))
     kind = np.float32 if exact else np.float64
     signal: np.ndarray = digital.astype(kind)
     if any(baselines):
