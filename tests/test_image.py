@@ -95,7 +95,7 @@ def test_unknown_samples_are_gaps():
     ecg.signal[1, 4 * RATE : 6 * RATE] = np.nan
     page = ink(render(ecg, "12x1", dpi=254))
     band = page[
-        int(HEADER) * 10 + 250 : int(HEADER) * 10 + 450, int(MARGIN + GUTTER) * 10 :
+        int(HEADER) * 10 + 300 : int(HEADER) * 10 + 500, int(MARGIN + GUTTER) * 10 :
     ]  # the row of lead II
     drawn = np.flatnonzero(band.any(axis=0)) / 250  # seconds at 25 mm/s
     assert not ((drawn > 4.02) & (drawn < 5.98)).any()
@@ -105,7 +105,7 @@ def test_unknown_samples_are_gaps():
 def test_a_missing_lead_is_left_blank_and_said():
     without = tuple(name for name in LEADS_12 if name != "V4")
     partial, full = render(flat(leads=without), "12x1", dpi=100), render(flat(), "12x1", dpi=100)
-    first = round((HEADER + 5 + 9 * 20 + 8) / 25.4 * 100)  # 8 mm into the row of V4
+    first = round((HEADER + 10 + 9 * 20 + 8) / 25.4 * 100)  # 8 mm into the row of V4
     assert ink(full)[first : first + 16, 700:].any() and not ink(partial)[first : first + 16, 700:].any()
     assert partial.tobytes() != full.tobytes()
 

@@ -14,7 +14,7 @@ from ecglm.image.margins import FOOTER
 MARGIN = 5.0  # mm, white border of a page of natural size
 
 _BEFORE_PULSE, _AFTER_PULSE = 7, 3  # mm of grid left of the calibration pulse, for names, and right
-_PADDING = 5  # mm of grid above the first row and below the last
+_ABOVE, _BELOW = 10, 5  # mm of grid above the first row, whose peaks have no row to run into, and below
 _TEXT_WIDTH = 200  # mm that the lines in the margins need
 _MAX_SECONDS = 10.0  # of a recording side by side, as on a cardiograph's page
 _MAX_STRIPS = 12  # lines of the layout "strip"
@@ -143,13 +143,13 @@ def fit_frame(
     slack = 0
     if paper is None:
         row_height: float = chosen.row_height
-        height = 5 * math.ceil((rows * row_height + 2 * _PADDING) / 5)
+        height = 5 * math.ceil((rows * row_height + _ABOVE + _BELOW) / 5)
         page_height = header + height + FOOTER
     else:
         page_height = PAPERS[paper][1]
         height = 5 * math.floor((page_height - header - FOOTER) / 5)
-        row_height = min(math.floor((height - 2 * _PADDING) / rows), 2 * chosen.row_height)
-        slack = round((height - 2 * _PADDING - rows * row_height) / 2)
+        row_height = min(math.floor((height - _ABOVE - _BELOW) / rows), 2 * chosen.row_height)
+        slack = round((height - _ABOVE - _BELOW - rows * row_height) / 2)
         if row_height < _MIN_ROW:
             raise ValueError(f"{rows} rows do not fit on {paper} paper; draw fewer, or with a shorter header")
     x = (width - gutter - traces) / 2
@@ -158,7 +158,7 @@ def fit_frame(
         grid=(x, header, x + gutter + traces, header + height),
         pulse=x + _BEFORE_PULSE,
         left=x + gutter,
-        zeros=tuple(header + _PADDING + slack + (row + 0.5) * row_height for row in range(rows)),
+        zeros=tuple(header + _ABOVE + slack + (row + 0.5) * row_height for row in range(rows)),
         row_height=row_height,
         seconds=seconds,
         lines=lines,

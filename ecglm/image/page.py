@@ -29,6 +29,7 @@ _WHITE = (255, 255, 255)
 _MAX_PIXELS = 60_000_000  # of a page; A4 at 600 dots per inch has 35 million
 _REACH, _LEAST_REACH = 1.5, 30.0  # row heights or mm, whichever is more, that a trace may leave its baseline
 _LABEL, _BESIDE_LABEL = 3.6, 3.0  # mm, size of the leads' names; left of the pulse there is less room
+_TIME = 2.4  # mm, size of the time at which a line begins
 _NAME_WIDTH = 9.0  # mm from a trace's beginning that its name takes
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".svg", ".pdf")
 
@@ -269,6 +270,9 @@ class _Pen:
         size = _BESIDE_LABEL if cell.wide and not note and not self.below else _LABEL
         place = self._place_of_name(cell, note)
         self.drawing.texts.append(Text(*place, printable(label, self.drawing.font), size, colour))
+        if frame.lines > 1:  # a lead that goes on from line to line
+            at = f"{cell.seconds:g} s"
+            self.drawing.texts.append(Text(frame.grid[0] + 0.5, cell.zero + 3.4, at, _TIME, self.scheme.ink))
         return note
 
     def _place_of_name(self, cell: Cell, note: str) -> tuple[float, float]:
