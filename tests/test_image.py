@@ -327,3 +327,17 @@ def test_bad_arguments_are_named_in_one_line(arguments, message):
 def test_a_record_without_standard_leads_is_refused():
     with pytest.raises(ValueError, match="none of the leads"):
         render(flat(leads=("RESP",)))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_nothing_to_draw_is_said_in_one_line(layout):
+    for ecg in (ECG(np.zeros((12, 0)), RATE), ECG(np.zeros((0, 100)), RATE, ())):
+        with pytest.raises(ValueError, match="nothing to draw"):
+            draw_page(ecg, layout)
+    unknown = ECG(np.full((12, 5000), np.nan), RATE)
+    if layout == "median":
+        with pytest.raises(ValueError, match="no whole beat"):
+            draw_page(unknown, layout, measurements=SimpleNamespace(r_peaks=[]))
+    else:
+        page = draw_page(unknown, layout, dpi=40)
+        assert not page.geometry.traces and all("no signal" in note for note in page.notes)

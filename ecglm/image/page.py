@@ -224,6 +224,10 @@ def _check(
     ):
         if word not in known:
             raise ValueError(f"unknown {name} {word!r}; choose one of {', '.join(map(str, known))}")
+    if not ecg.num_leads or not ecg.num_samples:
+        raise ValueError(
+            f"{ecg.name} has {ecg.num_leads} leads of {ecg.num_samples} samples; nothing to draw"
+        )
     if not 0 <= start or round(start * ecg.sampling_rate) >= ecg.num_samples:
         raise ValueError(f"start={start:g} s lies outside {ecg.name}, which lasts {ecg.duration:g} s")
 

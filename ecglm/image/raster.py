@@ -177,15 +177,28 @@ def background(grid: Grid, paper: Colour, size: tuple[int, int], scale: float) -
     """The empty page, (height, width, 3) uint8; shared, so copy it before drawing."""
     x0, y0, x1, y1 = grid.box
     left, top, right, bottom = (round(edge * scale) for edge in grid.box)
-    dots = np.full((bottom - top, right - left, 3), grid.paper, np.float32)
+    image = np.full((size[1], size[0], 3), paper, np.uint8)
+    ruled = image[top:bottom, left:right]
+    profiles = []
     for step, thickness, colour in grid.lines:
         width = max(1.0, thickness * scale)
         across = _ruled(left, right, x0 * scale, x1 * scale, step * scale, width)
         down = _ruled(top, bottom, y0 * scale, y1 * scale, step * scale, width)
-        cover = np.maximum(down[:, None], across[None, :])[..., None]
-        dots = dots * (1 - cover) + np.array(colour, np.float32) * cover
-    image = np.full((size[1], size[0], 3), paper, np.uint8)
-    image[top:bottom, left:right] = np.round(dots)
+        profiles.append((across.astype(np.float32), down.astype(np.float32), np.array(colour, np.float32)))
+    # Rows between the level lines are all alike; the others go in blocks, which keeps the memory small.
+    crossed = np.zeros(bottom - top, bool)
+    for _, down, _ in profiles:
+        crossed |= down > 0
+    blocks = [
+        np.flatnonzero(~crossed)[:1],
+        *np.array_split(np.flatnonzero(crossed), 1 + crossed.sum() // 128),
+    ]
+    for rows in blocks:
+        dots = np.full((len(rows), right - left, 3), grid.paper, np.float32)
+        for across, down, ink in profiles:
+            dots += np.maximum(down[rows, None], across)[..., None] * (ink - dots)
+        ruled[rows] = np.round(dots)
+    ruled[~crossed] = ruled[blocks[0]]
     image.flags.writeable = False
     return image
 
