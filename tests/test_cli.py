@@ -161,6 +161,28 @@ def test_measure_refuses_contradictions(record, options):
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_render_writes_a_page(record, tmp_path):
-    assert ecglm("render", record, "-o", tmp_path / "page.png").returncode == 0
-    assert (tmp_path / "page.png").read_bytes()[:4] == b"\x89PNG"
+def test_render_writes_a_page_in_the_format_of_its_suffix(record, tmp_path):
+    options = (
+        "--layout",
+        "3x4+3",
+        "--paper",
+        "a4",
+        "--rhythm",
+        "V1",
+        "--rhythm",
+        "II",
+        "--measured",
+        "--waves",
+    )
+    for suffix, begin in (("png", b"\x89PNG"), ("jpg", b"\xff\xd8"), ("pdf", b"%PDF"), ("svg", b"<?xml")):
+        page = tmp_path / f"page.{suffix}"
+        assert ecglm("render", record, "-o", page, *(options if suffix == "pdf" else ())).returncode == 0
+        assert page.read_bytes().startswith(begin)
+    for arguments, named in (
+        (("-o", tmp_path / "other.bmp"), ".pdf"),
+        (("-o", tmp_path / "other.png", "--dpi", "0"), "dpi must lie"),
+        (("-o", tmp_path / "other.png", "--layout", "2x6"), "unknown layout"),
+    ):
+        done = ecglm("render", record, *arguments)
+        assert done.returncode == 2 and named in done.stderr and done.stderr.count("\n") == 1
+    assert not list(tmp_path.glob("other*"))

@@ -1,5 +1,7 @@
 """The page: true millimetres, every lead once, gaps where samples are unknown, and honest margins."""
 
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -290,6 +292,15 @@ def test_offset_moves_no_trace():
     raised = ECG(ecg.signal + 7.0, RATE)
     different = ink(render(ecg, dpi=60)) ^ ink(render(raised, dpi=60))
     assert different.mean() < 1e-4  # float32 rounding of the offset only
+
+
+def test_the_gallery_shows_every_layout():
+    docs = Path(__file__).resolve().parent.parent / "docs"
+    text = (docs / "gallery.md").read_text(encoding="utf-8")
+    pictures = [docs / name for name in re.findall(r"\]\((gallery/[^)]+)\)", text)]
+    assert all(f"### {layout}\n" in text for layout in LAYOUTS)
+    assert sorted(pictures) == sorted((docs / "gallery").glob("*.png"))
+    assert max(picture.stat().st_size for picture in pictures) <= 200_000
 
 
 def test_text_outside_the_font_is_spelt_out():

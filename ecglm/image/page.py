@@ -309,20 +309,17 @@ def _within(points: np.ndarray, top: float, bottom: float) -> list[np.ndarray]:
     y = points[:, 1]
     if y.min() >= top and y.max() <= bottom:
         return [points]
-    pieces: list[list[np.ndarray]] = []
-    previous: np.ndarray | None = None
-    for here, there in zip(points, points[1:], strict=False):
-        rise = there[1] - here[1]
-        crossings = [0.0, 1.0] if rise == 0 else sorted(((top - here[1]) / rise, (bottom - here[1]) / rise))
-        enter, leave = max(0.0, crossings[0]), min(1.0, crossings[1])
-        if enter >= leave or (rise == 0 and not top <= here[1] <= bottom):
-            previous = None
-            continue
-        if previous is None or enter > 0:
-            pieces.append([here + enter * (there - here)])
-        pieces[-1].append(there if leave == 1 else here + leave * (there - here))
-        previous = there if leave == 1 else None
-    return [np.array(piece) for piece in pieces]
+    begin, rise = points[:-1], np.diff(points, axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        crossings = (np.array([[top], [bottom]]) - begin[:, 1]) / rise[:, 1]
+    level = rise[:, 1] == 0
+    outside = level & ((begin[:, 1] < top) | (begin[:, 1] > bottom))
+    enter = np.where(level, 0.0, crossings.min(axis=0).clip(0, None))
+    leave = np.where(level, 1.0, crossings.max(axis=0).clip(None, 1))
+    kept = np.flatnonzero((enter < leave) & ~outside)
+    first, last = begin + enter[:, None] * rise, begin + leave[:, None] * rise
+    breaks = np.flatnonzero((np.diff(kept) > 1) | (leave[kept[:-1]] < 1) | (enter[kept[1:]] > 0)) + 1
+    return [np.vstack([first[part[:1]], last[part]]) for part in np.split(kept, breaks) if len(part)]
 
 
 def _geometry(

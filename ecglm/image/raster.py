@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ecglm.image.drawing import Colour, Drawing, Grid, Text
 from ecglm.image.geometry import Box
 
+_AT_ONCE = 128  # lines; a page has some 60, but one of noise cut into thousands, which would take gigabytes
 _SLICES = (3, 4, 5)  # of a dot, whichever suits the pen best
 
 
@@ -36,7 +37,8 @@ def rasterise(drawing: Drawing, dpi: float) -> tuple[np.ndarray, list[tuple[str,
     for stroke in drawing.strokes:
         pens.setdefault((stroke.width, stroke.colour), []).append(stroke.points * scale)
     for (width, colour), lines in pens.items():
-        paint(image, *cover(lines, width * scale, size), colour)
+        for first in range(0, len(lines), _AT_ONCE):
+            paint(image, *cover(lines[first : first + _AT_ONCE], width * scale, size), colour)
     boxes = [
         (text.text, write(image, text, scale, drawing.font)) for text in drawing.texts if text.text.strip()
     ]

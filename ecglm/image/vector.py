@@ -158,7 +158,7 @@ def _font_file(font: str | None) -> bytes:
 
 
 def _stream(data: bytes, entries: str = "") -> bytes:
-    packed = zlib.compress(data, 9)
+    packed = zlib.compress(data, 6)
     head = f"<< {entries}/Length {len(packed)} /Filter /FlateDecode >>".encode()
     return head + b"\nstream\n" + packed + b"\nendstream"
 
