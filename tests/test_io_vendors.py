@@ -3,6 +3,7 @@
 import re
 import struct
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -269,7 +270,7 @@ def test_scp_that_ends_early_is_refused_or_kept_on_demand(tmp_path, counts):
     close(ecg.crop(0, 5).select(("I",)), counts[:1], 0.005)
 
 
-def test_scp_sample_of_heal_force(io_samples):
+def test_scp_sample_of_heal_force(tmp_path, io_samples):
     ecg = read(io_samples / "scp_healforce" / "62.SCP")
     assert ecg.leads == ("I", "II", "III") and ecg.sampling_rate == 150 and ecg.duration == 30
     assert len(ecg.metadata["warnings"]) == 3
@@ -279,6 +280,11 @@ def test_scp_sample_of_heal_force(io_samples):
     assert 28 <= beats <= 31
     assert 1.0 < ecg.lead("III").max() < 1.6
     assert np.std(ecg.lead("I") + ecg.lead("III") - ecg.lead("II")) < 0.15 * np.std(ecg.lead("III"))
+    stump = tmp_path / "a.scp"
+    stump.write_bytes((io_samples / "scp_healforce" / "62.SCP").read_bytes()[:6001])
+    with pytest.raises(ECGFileError, match="of 4,500 samples"):
+        read(stump)
+    assert read(stump, allow_truncated=True).num_samples == 1218
 
 
 @pytest.mark.parametrize(
@@ -500,6 +506,16 @@ def test_aecg_with_a_list_of_times_and_several_series(tmp_path):
         read(path)
 
 
+@pytest.mark.parametrize(
+    ("head", "words"), [({"step": "1e-300"}, "time step"), ({"start": "20990101000000"}, "apart")]
+)
+def test_aecg_with_absurd_times_is_refused(tmp_path, head, words):
+    path = tmp_path / "a.xml"
+    path.write_text(aecg(a_set({"II": "1 2 3"}), a_set({"I": "1 2 3"}, **head)))
+    with pytest.raises(ECGFileError, match=words):
+        read(path)
+
+
 def test_aecg_written_and_read_back_within_half_a_step(tmp_path):
     signal = simulate("normal", 4).signal
     signal = signal * (10 / np.abs(signal).max())
@@ -596,6 +612,24 @@ def test_two_million_levels_of_nesting_are_refused_at_once(tmp_path, root):
     with pytest.raises(ECGFileError, match="deep"):
         read(path)
     assert time.perf_counter() - began < 1
+
+
+@pytest.mark.parametrize("digits", ["1 2 x", "1 nan 2", "1 1e999 2", "--5", "1 2 3abc", "1, 2, 0x10"])
+def test_lists_that_hold_no_numbers_are_refused(tmp_path, digits):
+    path = tmp_path / "a.xml"
+    path.write_text(aecg(a_set({"II": digits})))
+    with pytest.raises(ECGFileError, match="no number|no finite number"):
+        read(path)
+
+
+def test_a_long_list_takes_little_more_memory_than_its_numbers(tmp_path):
+    path = tmp_path / "a.xml"
+    path.write_text(aecg(a_set({"II": "-12 " * 2_000_000})))
+    tracemalloc.start()
+    assert read(path).num_samples == 2_000_000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 120e6  # the 8 MB of the file, as bytes and text, and 16 MB of numbers, a few times
 
 
 @pytest.mark.parametrize("kind", ["scp", "aecg", "muse", "philips", "schiller"])

@@ -6,6 +6,7 @@ import base64
 import binascii
 import math
 import re
+import warnings
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -14,6 +15,8 @@ import numpy as np
 from ecglm.ecg import ECG, ECGFileError, standard_lead
 from ecglm.io._common import MAX_SAMPLES, Channel, millivolts, parse_xml
 
+LARGEST = 1e15
+"""Of what a file may count or scale by; beyond it float32 overflows."""
 _PROLOG = re.compile(r"\s*(<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*(\[.*?\])?\s*>)", re.DOTALL)
 _NAME = re.compile(r"\s*<([\w.:-]+)")
 _DATE = re.compile(r"(\d{4})-?(\d{2})-?(\d{2})(?:[T ]?(\d{2}):?(\d{2})(?::?(\d{2}))?)?")
@@ -97,14 +100,15 @@ def numbers(path: Path, text: str, what: str, separators: str = ",;") -> np.ndar
     """
     for separator in separators:
         text = text.replace(separator, " ")
-    parts = text.split()
-    if len(parts) > MAX_SAMPLES:
-        raise ECGFileError(f"{path}: {what} has {len(parts):,} values; at most {MAX_SAMPLES:,} are read")
     try:
-        values = np.array(parts, dtype=np.float64)
-    except ValueError:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # older NumPy only warns of what it cannot read
+            values = np.fromstring(text, sep=" ")
+    except (ValueError, DeprecationWarning):
         raise ECGFileError(f"{path}: {what} holds something that is no number") from None
-    if not np.isfinite(values).all():
+    if len(values) > MAX_SAMPLES:
+        raise ECGFileError(f"{path}: {what} has {len(values):,} values; at most {MAX_SAMPLES:,} are read")
+    if not (np.abs(values) < LARGEST).all():
         raise ECGFileError(f"{path}: {what} holds something that is no finite number")
     return values
 
@@ -145,7 +149,7 @@ def years_between(birth: str | None, day: str | None) -> int | None:
 
 def count_unit(step: float | None, unit: str | None) -> str | None:
     """The unit of counts, each `step` of `unit`, e.g. "4.88 uV"; None where the file leaves one out."""
-    if not step or not unit:
+    if not step or not unit or not 1 / LARGEST < abs(step) < LARGEST:
         return None
     return unit if step == 1.0 else f"{step!r} {unit}"
 

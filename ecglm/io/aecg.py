@@ -25,6 +25,7 @@ import numpy as np
 from ecglm.ecg import ECG, ECGFileError
 from ecglm.io._common import MAX_LEADS, MAX_SAMPLES, Channel, Hints, Recording, millivolts, written_aside
 from ecglm.io._xml import (
+    LARGEST,
     beats_of,
     count_unit,
     iso_time,
@@ -50,6 +51,7 @@ _MEASUREMENTS = {
     "QRS_AXIS": "qrs_axis", "T_AXIS": "t_axis",
 }  # fmt: skip
 _STATEMENTS = ("MDC_ECG_INTERPRETATION_STATEMENT", "MDC_ECG_INTERPRETATION_SUMMARY")
+_SHORTEST, _LONGEST = 1e-7, 100.0  # s, of a time step
 _UNPLAUSIBLE_GAP = (
     24 * 3600
 )  # s between sets of one series; beyond it a date is wrong, and NaN would fill memory
@@ -141,13 +143,15 @@ def _laid_out(
             f"{path} holds several sequence sets and no time axis; they cannot be put in order"
         )
     first = min(start for start, _ in parts)
-    spans = [
-        (round((start - first) * rate), leads)
-        for start, leads in parts
-    ]  # fmt: skip
+    apart = max(start for start, _ in parts) - first
+    if not apart < _UNPLAUSIBLE_GAP:
+        raise ECGFileError(f"{path} holds sequence sets {apart:,.3g} s apart; a time in it is wrong")
+    spans = [(round((start - first) * rate), leads) for start, leads in parts]
     length = max(begin + max(len(values) for _, values, _ in leads) for begin, leads in spans)
-    if length > _UNPLAUSIBLE_GAP * rate or length * len(names) > MAX_SAMPLES:
-        raise ECGFileError(f"{path} holds sequence sets {length / rate:,.0f} s apart; a time in it is wrong")
+    if length * len(names) > MAX_SAMPLES:
+        raise ECGFileError(
+            f"{path} holds {length:,} samples of {len(names)} leads; at most {MAX_SAMPLES:,} are read"
+        )
     rows = {name: np.full(length, np.nan) for name in names}
     units: dict[str, str | None] = {}
     for begin, leads in spans:
@@ -190,7 +194,7 @@ def _time_axis(path: Path, sequence_set: Element) -> tuple[float, float | None]:
                     "it must be a number above 0 of s or ms"
                 )
             start = _moment(head.get("value") if head is not None else None, head)
-            return start, _round_rate(1.0 / (step * unit))
+            return start, _rate(path, step * unit)
         digits = text_of(value, "digits")
         if digits:
             return _listed_times(path, value, digits)
@@ -210,7 +214,7 @@ def _listed_times(path: Path, value: Element, digits: str) -> tuple[float, float
     middle = float(np.median(steps))
     if middle <= 0 or np.abs(steps - middle).max() > 0.5 * middle:
         raise ECGFileError(f"{path} lists times that are not evenly spaced; such a recording is not read")
-    return float(times[0]), _round_rate(1.0 / middle)
+    return float(times[0]), _rate(path, middle)
 
 
 def _moment(text: str | None, head: Element | None) -> float:
@@ -230,8 +234,11 @@ def _moment(text: str | None, head: Element | None) -> float:
     return to_number(text) or 0.0 if len(whole) < 8 else 0.0
 
 
-def _round_rate(rate: float) -> float:
-    """500.0 where a step of 0.002 gives 499.9999999."""
+def _rate(path: Path, step: float) -> float:
+    """The sampling rate of a time step in seconds; 500.0 where 0.002 gives 499.9999999."""
+    if not _SHORTEST < step < _LONGEST:
+        raise ECGFileError(f"{path} states a time step of {step:g} s, which is none of an ECG")
+    rate = 1.0 / step
     near = round(rate)
     return float(near) if near and abs(rate - near) < 1e-6 * near else rate
 
@@ -259,7 +266,10 @@ def _lead(path: Path, sequence: Element) -> tuple[str, np.ndarray, str | None] |
     zero = to_number(origin.get("value")) if origin is not None else None
     of, to = millivolts(origin.get("unit")) if origin is not None else None, millivolts(unit)
     if zero and step:
-        values += zero * of / to if of and to else zero / step
+        shift = zero * of / to if of and to else zero / step
+        if not abs(shift) < LARGEST:
+            raise ECGFileError(f"{path}: {name} states an origin of {zero:g}, which is none of an ECG")
+        values += shift
     return name, values, unit
 
 

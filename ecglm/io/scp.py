@@ -96,7 +96,7 @@ def parse(path: Path, hints: Hints) -> Recording:
         raise ECGFileError(f"{path} is SCP-ECG without {missing}; there is no recording in it")
     leads, subtracted = _lead_definition(path, sections[3], rhythm)
     if _is_heal_force(leads, rhythm):
-        channels, rate = _heal_force(path, leads, rhythm, assumed)
+        channels, rate = _heal_force(path, leads, rhythm, hints, assumed, warnings)
     else:
         channels, rate, beats = _rhythm(path, sections, leads, subtracted, hints, assumed, warnings)
         if beats is not None:
@@ -481,7 +481,12 @@ def is_heal_force(sections: dict[int, Section]) -> bool:
 
 
 def _heal_force(
-    path: Path, leads: list[_Lead], rhythm: Section, assumed: list[str]
+    path: Path,
+    leads: list[_Lead],
+    rhythm: Section,
+    hints: Hints,
+    assumed: list[str],
+    warnings: list[str],
 ) -> tuple[list[Channel], float | None]:
     """Channels of samples of 10 bits and 2 marks of beats, four to three words, the leads by turns.
 
@@ -493,7 +498,15 @@ def _heal_force(
     words = np.frombuffer(streams[0][: len(streams[0]) // 6 * 6], "<u2").reshape(-1, 3).astype(np.int32)
     nibbles = (words >> 10) & 15
     fourth = (nibbles[:, 0] << 8) | (nibbles[:, 1] << 4) | nibbles[:, 2]
-    samples = (np.column_stack([words, fourth]) & 0x3FF).reshape(-1, len(leads)) - 512
+    stored = (np.column_stack([words, fourth]) & 0x3FF).ravel() - 512
+    samples = stored[: len(stored) // len(leads) * len(leads)].reshape(-1, len(leads))
+    if len(samples) < leads[0].num_samples:
+        text = f"the rhythm ends after {len(samples):,} of {leads[0].num_samples:,} samples"
+        if not (hints.allow_truncated and len(samples)):
+            raise ECGFileError(
+                f"{path}: {text}; the file is damaged (allow_truncated=True keeps what is there)"
+            )
+        warnings.append(text)
     assumed.append(f"Heal Force's own packing of the samples, and {rate} Hz where the sample interval stands")
     names = [lead.name for lead in leads]
     if len(leads) == 3:
