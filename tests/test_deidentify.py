@@ -296,6 +296,9 @@ def test_edf_with_words_in_every_field_and_annotation(tmp_path, counts):
     ecg = ECG(counts[:2] / 200, 500, ("I", "II"), {"sex": "female"})
     target = edf.keep(path, out, "a-1", removal, ecg)
     nothing_left(out)
+    done = deidentify(path, out, "a-2")
+    same_signal(read(path), read(done.path))
+    assert target.read_bytes()[88:] == done.path.read_bytes()[88:]  # before it stands the sex, from the file
     kept = target.read_bytes()
     assert kept[8:88].split() == [b"X", b"F", b"X", b"X"]
     # To the bit: the samples of both signals, and the marks of time.
@@ -372,6 +375,8 @@ def test_dicom_with_words_in_attributes_private_tags_annotations_and_preamble(tm
     removal, out = Removal(), tmp_path / "out"
     out.mkdir()
     target = dicom.keep(path, out, "a-1", removal, ECG(counts[:2] / 200, 500, ("I", "II")))
+    done = deidentify(path, out, "a-2")
+    same_signal(read(path), read(done.path))
     nothing_left(out, (*PLANTED, "99887766"))
     kept = pydicom.dcmread(target)
     group = kept.WaveformSequence[0]
@@ -384,6 +389,27 @@ def test_dicom_with_words_in_attributes_private_tags_annotations_and_preamble(tm
         kept.WaveformAnnotationSequence[0].NumericValue == 400 and len(kept.WaveformAnnotationSequence) == 1
     )
     assert {"PatientName", "PatientID", "the preamble", "private (0099,1001)"} <= set(removal.places)
+
+
+def test_binary_samples_keep_signal_and_measurements(tmp_path, io_samples):
+    for number, name in enumerate(
+        (
+            "dicom_ecg/anonymous_ecg.dcm",
+            "cardio_tests/sample.edf",
+            "edf/test_generator.edf",
+            "edf/test_utf8.edf",
+        )
+    ):
+        before = read(io_samples / name)
+        done = deidentify(io_samples / name, tmp_path / "out", f"a-{number}")
+        after = read(done.path)
+        same_signal(before, after)
+        if number == 0:
+            device = after.metadata["device"]
+            assert device["measurements"] == before.metadata["device"]["measurements"]
+            assert "statements" not in device and device["median_beats"].num_samples == 1200
+            assert (after.metadata["age"], after.metadata["sex"]) == (42, "female")
+    nothing_left(tmp_path / "out", ("Mortara", "el250", "RITMO", "2013"))
 
 
 # ---------------------------- tables, names, the command line

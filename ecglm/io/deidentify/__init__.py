@@ -128,7 +128,14 @@ def deidentify(path: str | os.PathLike, folder: str | os.PathLike, name: str, **
         )
         main: Path = keeper(found, Path(aside), name, removal, before)
         given = {key: value for key, value in hints.items() if key not in ("start", "stop")}
-        _compare(found, read(found, **given), read(main, **_still_needed(main, given)))
+        try:
+            after = read(main, **_still_needed(main, given))
+        except ECGFileError as error:
+            reason = str(error).replace(str(main), "").strip(" :")
+            raise ECGFileError(
+                f"{found} cannot be read without what must go ({reason}); nothing was written"
+            ) from None
+        _compare(found, read(found, **given), after)
         if found.stem != name:
             removal.note("the file's name")
         for written in Path(aside).iterdir():

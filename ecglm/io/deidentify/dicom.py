@@ -34,6 +34,12 @@ _CODE_SEQUENCES = ("ChannelSourceSequence", "ChannelSensitivityUnitsSequence")
 _SCHEMES = ("MDC", "SCPECG", "SCP-ECG", "UCUM", "DCM", "ISO11073", "99PHI", "SRT", "SCT")
 _CODE = re.compile(r"(MDC_[A-Z_0-9]{1,12}|[A-Z]?-?\d[\d.:A-Z-]{0,14})\Z")
 _LEAD = re.compile(r"(Lead )?([A-Za-z]{1,3}\d{0,2}R?)( \(Einthoven\))?\Z")
+_WORDS = frozenset(
+    (
+        "p q r s t j pp rr pr pq qrs qt qtc st wave interval duration axis onset offset peak amplitude fiducial "
+        "point mean median global heart ventricular atrial rate corrected pacemaker spike"
+    ).split()
+)
 _LABELS = ("RHYTHM", "MEDIAN BEAT", "MEDIAN")
 _UNITS = (
     "microvolt",
@@ -142,11 +148,15 @@ def _channel(source: Any, removal: Removal) -> Any:
 
 
 def _annotation(source: Any) -> Any:
-    """An annotation that is a number with a coded name; None of any other."""
-    if "NumericValue" not in source:
+    """An annotation that is a number or a moment with a coded name; None of any other."""
+    if not {"NumericValue", "ReferencedSamplePositions", "ReferencedTimeOffsets"} & set(source.dir()):
+        return None
+    if source.get("UnformattedTextValue") or "ConceptCodeSequence" in source:
         return None
     kept = _chosen(source, _ANNOTATION)
     for keyword in ("ConceptNameCodeSequence", "MeasurementUnitsCodeSequence"):
+        if keyword != "ConceptNameCodeSequence" and "NumericValue" not in source:
+            continue
         codes = [code for each in source.get(keyword, []) if (code := _code(each)) is not None]
         if not codes:
             return None
@@ -175,7 +185,11 @@ def _code(source: Any) -> Any:
     kept = Dataset()
     kept.CodeValue, kept.CodingSchemeDesignator = value, scheme
     match = _LEAD.match(meaning)
-    known = meaning in (*_UNITS, *_UNIT_CODES) or (match and is_ecg_name(standard_lead(match[2])))
+    known = (
+        meaning in (*_UNITS, *_UNIT_CODES)
+        or (match and is_ecg_name(standard_lead(match[2])))
+        or set(meaning.lower().replace("-", " ").split()) <= _WORDS
+    )
     kept.CodeMeaning = meaning if known else value
     return kept
 

@@ -142,7 +142,7 @@ def _field(path: Path, place: int, text: bytes, removal: Removal) -> bytes:
     removal.note(
         f"the signals' {('', 'transducer', 'dimension')[place] if place < 3 else 'filters or reserved field'}"
     )
-    return b""
+    return b"NU" if place == 2 else b""  # "no unit": then the channel is none in volts, as before
 
 
 def _strip_annotations(content: bytearray, begin: int, size: int, removal: Removal) -> None:
