@@ -445,37 +445,51 @@ def convert_file(
 
 @app.command()
 def deidentify(
-    files: Records,
+    files: Annotated[list[str], typer.Argument(metavar="FILE…", help="ECG files, folders or RECORDS lists.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write into.")],
     prefix: Annotated[str, typer.Option(help="New names are PREFIX-000001, PREFIX-000002 ….")] = "ecg",
     report: Annotated[Path | None, typer.Option(help="JSON file for what was removed from each.")] = None,
+    sampling_rate: SamplingRate = None,
+    unit: Unit = None,
+    leads: Leads = None,
+    index: Index = None,
     as_json: Json = False,
 ) -> None:
     """Copy ECGs without names, identifiers, dates and free text; the signal stays the same to the bit."""
     from ecglm.io.deidentify import deidentify
+    from ecglm.io.many import Source, sources
 
-    done, failed = [], 0
-    for number, file in enumerate(files, start=1):
+    hints = _hints(sampling_rate=sampling_rate, unit=unit, leads=leads)
+    found: list[Source] = []
+    done, failed = [], []
+    for file in files:
         try:
-            done.append(deidentify(file, out, f"{prefix}-{number:06d}"))
+            found += sources(file, index=index)
         except (ValueError, OSError) as error:
-            failed += 1
-            typer.echo(f"ecglm: {' '.join(str(error).split())}", err=True)
-            continue
-        if not as_json:
-            places = len(done[-1].removed)
-            typer.echo(f"{done[-1].path}  from {file}, {places} place{'s' * (places != 1)} emptied")
+            failed.append(error)
+    with _progress(len(found)) as tick:
+        for number, source in enumerate(found, start=1):
+            try:
+                which = {} if source.index is None else {"index": source.index}
+                done.append(deidentify(source.path, out, f"{prefix}-{number:06d}", **hints, **which))
+            except (ValueError, OSError) as error:
+                failed.append(error)
+            tick(source.path.name)
     document = [each.to_dict() for each in done]
     if report:
         report.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if as_json:
         _print_json(document)
-    elif done and not report:
-        typer.echo(
-            "Which places: --report FILE.json or --json. The list names the files they came from.", err=True
-        )
+    else:
+        for each in done:
+            places = len(each.removed)
+            typer.echo(f"{each.path}  from {each.source}, {places} place{'s' * (places != 1)} emptied")
+        if done and not report:
+            typer.echo("Which places: --report FILE.json or --json. They name the source files.", err=True)
+    for error in failed[:20]:
+        typer.echo(f"  {' '.join(str(error).split())}", err=True)
     if failed:
-        raise ValueError(f"{failed} of {len(files)} files were not written")
+        raise ValueError(f"{len(failed)} of {len(done) + len(failed)} files were not written")
 
 
 @app.command()

@@ -108,14 +108,14 @@ def deidentify(path: str | os.PathLike, folder: str | os.PathLike, name: str, **
         ECGFileError: if it cannot be read, or holds something that cannot be told apart from what identifies.
         ValueError: if the name has other characters.
     """
-    from ecglm.io import _find, read
+    from ecglm.io import read, recognise
 
     folder = Path(folder)
     if not _NAME.match(name):
         raise ValueError(
             f"the name {name!r} is not allowed; letters, digits, - and _ are, to begin with a letter"
         )
-    found, module = _find(path)
+    found, module = recognise(path)
     if folder.is_dir() and any(folder.glob(f"{name}.*")):
         raise FileExistsError(f"{folder} has a file named {name} already; pass another name or folder")
     kind = module.__name__.rpartition(".")[2]

@@ -36,8 +36,8 @@ _CODE = re.compile(r"(MDC_[A-Z_0-9]{1,12}|[A-Z]?-?\d[\d.:A-Z-]{0,14})\Z")
 _LEAD = re.compile(r"(Lead )?([A-Za-z]{1,3}\d{0,2}R?)( \(Einthoven\))?\Z")
 _WORDS = frozenset(
     (
-        "p q r s t j pp rr pr pq qrs qt qtc st wave interval duration axis onset offset peak amplitude fiducial "
-        "point mean median global heart ventricular atrial rate corrected pacemaker spike"
+        "p q r s t j pp rr pr pq qrs qt qtc st wave interval duration axis onset offset peak amplitude "
+        "fiducial point mean median global heart ventricular atrial rate corrected pacemaker spike"
     ).split()
 )
 _LABELS = ("RHYTHM", "MEDIAN BEAT", "MEDIAN")
