@@ -9,6 +9,9 @@ from ecglm.measure.working import COARSE, RATE, Working, _filters
 _HZ = RATE / COARSE
 _REFRACTORY = round(0.2 * _HZ)
 _BLOCK = round(4.0 * _HZ)  # the leads are weighed anew in each
+_CONTRAST = (
+    0.65  # of the median of all samples over a tall peak: 0.83 and more in fibrillation, 0.55 at most else
+)
 _LEAST = 0.03  # mV: mean rectified 6–22 Hz signal over 80 ms, below which there is no QRS (asystole)
 
 
@@ -76,6 +79,7 @@ def _pick(activity: np.ndarray, size: np.ndarray) -> np.ndarray:
     found, _ = find_peaks(activity, distance=_REFRACTORY)
     # a QRS cut by the start or the end of the recording has its peak on the edge or none
     found = found[activity[found] * size[found] > _LEAST]
+    found = found[_stands_out(activity, found)]
     if len(found) == 0:
         return found
     height = activity[found]
@@ -85,6 +89,23 @@ def _pick(activity: np.ndarray, size: np.ndarray) -> np.ndarray:
     keep = _without_t(found, height, keep)
     keep = _search_back(found, height, level, keep)
     return found[keep]
+
+
+def _stands_out(activity: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Which candidates belong to a stretch where something stands out: there is always activity in
+    ventricular fibrillation and in noise, between QRS complexes there is little.
+    """
+    blocks = max(round(len(activity) / (10 * _HZ)), 1)
+    edges = np.linspace(0, len(activity), blocks + 1).astype(int)
+    block = np.searchsorted(edges, found, "right") - 1
+    keep = np.ones(len(found), bool)
+    for b in range(blocks):
+        inside = block == b
+        if inside.any():
+            heights = activity[found[inside]]
+            tall = np.median(heights[heights > 0.38 * heights.max()])
+            keep[inside] = np.median(activity[edges[b] : edges[b + 1]]) < _CONTRAST * tall
+    return keep
 
 
 def _level(found: np.ndarray, height: np.ndarray, n: int) -> np.ndarray:

@@ -21,6 +21,7 @@ class Delineation:
     """Marks of all beats.
 
     Args:
+        r_peaks: (beats,) samples of the working signal.
         marks: (beats, leads, 3 kinds, 3) onset, peak, offset in samples of the working signal.
         present: (beats, leads, 3) whether the wave is there.
         record_marks: (beats, 3, 3) of all leads together.
@@ -28,6 +29,7 @@ class Delineation:
         shape: (beats,) number of each beat's QRS shape.
     """
 
+    r_peaks: np.ndarray
     marks: np.ndarray
     present: np.ndarray
     record_marks: np.ndarray
@@ -36,7 +38,12 @@ class Delineation:
 
 
 def delineate(working: Working, r_peaks: np.ndarray) -> Delineation:
-    """Find the waves around each R peak (at least one)."""
+    """Find the waves around each beat.
+
+    Args:
+        working: the signal.
+        r_peaks: (beats,) where `find_beats` saw them, at least one; they come back to the sample.
+    """
     cut = windows.gather(working, r_peaks)
     shape = windows.shapes(cut[:, working.usable])
     typical = windows.typical(cut, shape)
@@ -58,7 +65,10 @@ def delineate(working: Working, r_peaks: np.ndarray) -> Delineation:
     record_marks = _together(marks, present, usable)
     _tidy(marks, present, working.fine.shape[1])
     _tidy(record_marks, record_present, working.fine.shape[1])
-    return Delineation(marks, present, record_marks, record_present, shape)
+    _to_the_extremum(working.fine, marks)
+    r_peaks = _largest(working, record_marks[:, 1])
+    record_marks[:, 1, 1] = r_peaks
+    return Delineation(r_peaks, marks, present, record_marks, record_present, shape)
 
 
 def _together(marks: np.ndarray, present: np.ndarray, usable: np.ndarray) -> np.ndarray:
@@ -77,6 +87,33 @@ def _together(marks: np.ndarray, present: np.ndarray, usable: np.ndarray) -> np.
         a, b = values[rows, low, kinds, mark], values[rows, high, kinds, mark]
         out[..., mark] = a + (at - low) * (b - a)
     return out
+
+
+def _largest(working: Working, qrs: np.ndarray) -> np.ndarray:
+    """(beats,) R peaks: where the leads together are farthest from their level at QRS onset, within 12 ms."""
+    fine = working.fine[working.usable]
+    last = fine.shape[1] - 1
+    at = np.rint(qrs[:, 1]).astype(int)
+    index = np.clip(at[:, None] + np.arange(-6, 7), 0, last)
+    onset = np.clip(np.rint(qrs[:, 0]).astype(int), 0, last)
+    away = fine[:, index] - fine[:, onset][..., None]
+    size = np.einsum("lbs,lbs->l", away, away)[:, None, None] + 1e-9
+    best = (np.square(away) / size).sum(0).argmax(1)
+    return index[np.arange(len(index)), best]
+
+
+def _to_the_extremum(fine: np.ndarray, marks: np.ndarray) -> None:
+    """Move each lead's peaks to the sample farthest from the line between onset and offset, within 8 ms."""
+    last = fine.shape[1] - 1
+    whole = np.clip(np.rint(marks), 0, last).astype(int)
+    rows = np.arange(len(fine))[None, :, None]
+    ends = fine[rows, whole[..., 0]] + fine[rows, whole[..., 2]]
+    index = np.clip(whole[..., 1, None] + np.arange(-5, 6), 0, last)
+    away = fine[rows[..., None], index] - (ends / 2)[..., None]
+    away = away[..., :-2] + 2 * away[..., 1:-1] + away[..., 2:]  # the noise of single samples
+    away *= np.sign(away[..., 4, None])
+    marks[..., 1] = np.take_along_axis(index, away.argmax(-1)[..., None] + 1, -1)[..., 0]
+    np.minimum(np.maximum(marks[..., 1], marks[..., 0] + 1), marks[..., 2] - 1, out=marks[..., 1])
 
 
 def _tidy(marks: np.ndarray, present: np.ndarray, num_samples: int) -> None:

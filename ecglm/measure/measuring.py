@@ -45,7 +45,7 @@ def measure(ecg: ECG) -> Measurements:
         why = f"the recording lasts {ecg.duration:g} s" if short else "no QRS complex was found"
         return Measurements(**nothing, reasons={"heart_rate": why})
     waves = delineate(working, r_peaks)
-    values, reasons = _record(ecg, working, r_peaks, waves)
+    values, reasons = _record(ecg, working, waves)
     return Measurements(**(nothing | values), reasons=reasons)
 
 
@@ -54,9 +54,8 @@ def _given(samples: np.ndarray, working: Working, num_samples: int) -> np.ndarra
     return np.clip(np.rint(samples * working.factor), 0, max(num_samples - 1, 0)).astype(int)
 
 
-def _record(
-    ecg: ECG, working: Working, r_peaks: np.ndarray, waves: Delineation
-) -> tuple[dict[str, Any], dict[str, str]]:
+def _record(ecg: ECG, working: Working, waves: Delineation) -> tuple[dict[str, Any], dict[str, str]]:
+    r_peaks = waves.r_peaks
     reasons: dict[str, str] = {}
     main = waves.shape == 0
     rr = np.diff(r_peaks) * _MS

@@ -9,6 +9,8 @@ from ecglm.measure.working import COARSE, RATE, Working
 BEFORE, AFTER = 60, 92
 """Samples of 8 ms before and after R: 480 ms hold a PR interval of 400 ms, 736 ms a QT interval of 650 ms."""
 WIDTH = BEFORE + AFTER
+ZOOM_BEFORE, ZOOM_AFTER = 28, 36
+"""Samples of 4 ms before and after R of the closer look at the QRS: 112 and 144 ms."""
 _GROUP = 16  # beats averaged together at most: in a long recording the shape drifts
 _ALIKE = 0.9  # least correlation of beats of one shape, QRS and surroundings, all leads together
 _QRS = slice(BEFORE - 12, BEFORE + 14)  # −96 to +112 ms around R
@@ -23,13 +25,22 @@ def gather(working: Working, r_peaks: np.ndarray) -> np.ndarray:
     return windows - np.median(windows[:, :, ::4], axis=2, keepdims=True)
 
 
+def gather_closer(working: Working, r_peaks: np.ndarray) -> np.ndarray:
+    """(beats, leads, ZOOM_BEFORE + ZOOM_AFTER) mV at 250 Hz, the mean of each taken away."""
+    index = (r_peaks // 2 * 2)[:, None] + 2 * np.arange(-ZOOM_BEFORE, ZOOM_AFTER)
+    np.clip(index, 0, working.fine.shape[1] - 2, out=index)
+    cut = (working.fine[:, index] + working.fine[:, index + 1]).transpose(1, 0, 2) * np.float32(0.5)
+    return cut - cut.mean(2, keepdims=True)
+
+
 def shapes(windows: np.ndarray) -> np.ndarray:
     """(beats,) number of the shape each beat has: 0 is the most frequent one, each stray one has its own."""
     beats = len(windows)
     part = windows[:, :, _QRS].reshape(beats, -1)
     part = part - part.mean(1, keepdims=True)
-    norm = np.sqrt(np.einsum("bi,bi->b", part, part))
-    part = part / (norm[:, None] + 1e-9)
+    power = np.einsum("bi,bi->b", part, part)
+    part = part / np.sqrt(power[:, None] + 1e-12)
+    least = _ALIKE * _share_of_signal(windows, power / part.shape[1])
     shape = np.full(beats, -1)
     left = np.arange(beats)
     number = 0
@@ -37,10 +48,10 @@ def shapes(windows: np.ndarray) -> np.ndarray:
         if number < 4 and len(left) > 1:
             template = np.median(part[left], axis=0)
             template /= np.linalg.norm(template) + 1e-9
-            alike = part[left] @ template > _ALIKE
+            alike = part[left] @ template > least
             if not alike.any():
-                best = int(np.argmax((part[left] @ part[left].T > _ALIKE).sum(0)))
-                alike = part[left] @ part[left[best]] > _ALIKE
+                best = int(np.argmax((part[left] @ part[left].T > least).sum(0)))
+                alike = part[left] @ part[left[best]] > least
                 alike[best] = True
             shape[left[alike]] = number
             left = left[~alike]
@@ -53,6 +64,16 @@ def shapes(windows: np.ndarray) -> np.ndarray:
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     return rank[shape]
+
+
+def _share_of_signal(windows: np.ndarray, power: np.ndarray) -> float:
+    """What the correlation of two beats of one shape is at best, noise being what it is: 0.2 to 1.
+
+    White noise has a sixth of the power of its second difference; it is looked for outside the QRS.
+    """
+    bend = windows[:, :, :36:2] - (windows[:, :, 1:37:2] + windows[:, :, 2:38:2]) / 2
+    noise = float(np.median(np.einsum("bls,bls->b", bend, bend))) / bend[0].size / 1.5
+    return float(np.sqrt(max(1 - noise / (float(np.median(power)) + 1e-12), 0.04)))
 
 
 def typical(windows: np.ndarray, shape: np.ndarray) -> np.ndarray:
