@@ -1,6 +1,8 @@
 """Measurements against the simulator's exact truth, and what must come out of recordings without an ECG."""
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,16 @@ import pytest
 import ecglm
 from ecglm.ecg import ECG
 from ecglm.measure import Measurements
+
+
+@pytest.fixture(scope="session")
+def measure_fixtures() -> Path:
+    """Exactly known beats, and numbers of another extractor."""
+    folder = Path(os.environ.get("ECGLM_FIXTURES", ""))
+    if not (folder / "qrs_delineation").exists():
+        pytest.skip("set ECGLM_FIXTURES to the folder that holds 'qrs_delineation' to run this test")
+    return folder
+
 
 CLEAN = ("normal", "lbbb", "rbbb", "first_degree_av_block", "stemi_inferior", "long_qt", "lvh_strain", "lafb")
 
@@ -98,3 +110,84 @@ def test_a_lead_without_signal_is_left_out_of_everything():
     assert measured.leads["aVR"].r_amplitude is None and measured.leads["aVR"].median_beat is None
     assert not [wave for wave in measured.waves if wave.lead == "aVR"]
     assert abs(measured.qrs - ecg.metadata["truth"]["qrs"]) < 20
+
+
+def test_boundaries_meet_exactly_known_ones(measure_fixtures):
+    """Made-up beats whose boundaries are exact by construction."""
+    stored = np.load(measure_fixtures / "qrs_delineation" / "io.npz")
+    columns = list(stored["columns"])
+    leads = tuple(str(name) for name in stored["lead_names"])
+    errors = {name: [] for name in ("p_on", "qrs_on", "qrs_off", "t_off")}
+    for k in range(5):
+        ecg = ECG(stored[f"rec{k}/signal"].T, 500, leads)
+        waves = [wave for wave in ecglm.measure(ecg).waves if wave.lead is None]
+        for row in stored[f"rec{k}/truth"][1:-1]:
+            for name, values in errors.items():
+                kind, mark = name.split("_")
+                edges = [wave[2 if mark == "on" else 4] for wave in waves if wave.kind == kind.upper()]
+                values.append(min((edge - row[columns.index(name)] for edge in edges), key=abs) * 2)
+    for name, most in {"p_on": 12, "qrs_on": 10, "qrs_off": 10, "t_off": 16}.items():
+        assert np.median(np.abs(errors[name])) <= most, f"{name}: {np.median(errors[name]):+.0f} ms"
+
+
+def test_the_axis_is_that_of_the_table(measure_fixtures):
+    from ecglm.measure.intervals import axis
+
+    table = json.loads((measure_fixtures / "featuredb" / "avg_beat.json").read_text())["axis"]
+    for row in table:
+        if row["axis"][0] is not None:  # the table has none for 180 degrees
+            assert abs(axis({"I": row["i"], "III": row["iii"]}) - row["axis"][0]) <= 0.5
+    assert axis({"I": 0.0, "III": 0.0}) is None and axis({"V1": 1.0}) is None
+
+
+def test_the_median_beat_resembles_an_average_beat_made_elsewhere(measure_fixtures):
+    stored = np.load(measure_fixtures / "featuredb" / "avg_beat_io.npz")
+    name = "s0010_re_first10s_decimated2"
+    measured = ecglm.measure(ECG(stored[f"{name}.signal"].T, 500))
+    for k, lead in enumerate(measured.leads.values()):
+        theirs, ours = stored[f"{name}.avg_{k}"], lead.median_beat
+        best = max(
+            np.corrcoef(theirs[100:300], ours[start : start + 200])[0, 1] for start in range(0, 380, 2)
+        )
+        assert best > 0.95
+
+
+def test_deflections_get_their_names():
+    from ecglm.measure.intervals import components, name_components
+
+    def letters(*peaks: float) -> str | None:
+        return name_components(components([p for p in peaks for _ in range(5)]))[1]
+
+    assert letters(-0.1, 1.0, -0.2) == "qRs"
+    assert letters(0.2, -0.9, 0.8) == "rSR'"
+    assert letters(-1.0) == "QS" and letters(0.005) is None
+    assert letters(0.3, -1.2) == "rS"
+
+
+def test_bad_records_of_ventricular_fibrillation_have_no_beats():
+    rng = np.random.default_rng(3)
+    t = np.arange(5000) / 500
+    phase = 2 * np.pi * np.cumsum(5 + 0.8 * rng.standard_normal(5000).cumsum() / 70) / 500
+    size = 1 + 0.4 * np.sin(2 * np.pi * 0.3 * t)
+    signal = np.outer(rng.uniform(-0.5, 0.5, 12), size * np.sin(phase)) + 0.005 * rng.standard_normal(
+        (12, 5000)
+    )
+    measured = ecglm.measure(ECG(signal, 500))
+    assert measured.r_peaks == () and "heart_rate" in measured.reasons
+
+
+@pytest.mark.parametrize("seed", [0, 2, 4])
+def test_pacing_spikes_are_found_and_are_no_beats(seed):
+    ecg = ecglm.simulate("pacing_ventricular", seed=seed, heart_rate=90)
+    truth, measured = ecg.metadata["truth"], ecglm.measure(ecg)
+    assert list(measured.pacing_spikes) == truth["spikes"]
+    assert len(measured.r_peaks) == len(truth["r_peaks"])
+    assert measured.pr is None
+
+
+def test_an_unknown_stretch_leaves_the_rest():
+    ecg = ecglm.simulate("normal", seed=8)
+    signal = ecg.signal.copy()
+    signal[:, 1000:1800] = np.nan
+    measured = ecglm.measure(ECG(signal, 500, ecg.leads))
+    assert measured.qrs is not None and not [r for r in measured.r_peaks if 1050 < r < 1750]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
-from ecglm.measure.working import COARSE, RATE, Working, _filters
+from ecglm.measure.working import COARSE, RATE, Working
 
 _HZ = RATE / COARSE
 _REFRACTORY = round(0.2 * _HZ)
@@ -17,19 +19,43 @@ _LEAST = 0.03  # mV: mean rectified 6–22 Hz signal over 80 ms, below which the
 
 def find_beats(working: Working) -> np.ndarray:
     """R peaks in samples of `working.fine`, in order; empty where there is no beat."""
-    from scipy.signal import sosfiltfilt
-
     coarse = working.coarse[working.usable]
     if len(coarse) == 0 or coarse.shape[1] < round(0.5 * _HZ):
         return np.empty(0, int)
-    padlen = min(round(_HZ), coarse.shape[1] - 1)
-    band = sosfiltfilt(_filters()["qrs"], coarse, axis=1, padlen=padlen)
+    band = _band(coarse)
     envelope = _smooth(np.abs(band), round(0.08 * _HZ))
     activity, size = _together(envelope)
     peaks = _pick(activity, size)
     if len(peaks) == 0:
         return np.empty(0, int)
     return _on_the_peak(band, peaks, working)
+
+
+def _band(coarse: np.ndarray) -> np.ndarray:
+    """The 6–22 Hz of QRS complexes without delay: Butterworth, second order, forwards and backwards.
+
+    By Fourier transform, in half the time of the recursion; the ends are continued point-symmetrically.
+    """
+    from scipy.fft import irfft, rfft
+
+    n = coarse.shape[1]
+    pad = min(round(_HZ), n - 1)
+    start = 2 * coarse[:, :1] - coarse[:, pad:0:-1]
+    end = 2 * coarse[:, -1:] - coarse[:, -2 : -pad - 2 : -1]
+    longer = np.concatenate([start, coarse, end], axis=1)
+    length, response = _response(longer.shape[1])
+    return irfft(rfft(longer, length) * response, length)[:, pad : pad + n]
+
+
+@lru_cache(maxsize=8)
+def _response(least: int) -> tuple[int, np.ndarray]:
+    from scipy.fft import next_fast_len
+    from scipy.signal import butter, sosfreqz
+
+    length = next_fast_len(least, real=True)
+    sections = butter(2, [6, 22], "bandpass", fs=_HZ, output="sos")
+    _, gain = sosfreqz(sections, np.fft.rfftfreq(length, 1 / _HZ), fs=_HZ)
+    return length, np.square(np.abs(gain)).astype(np.float32)
 
 
 def _smooth(x: np.ndarray, width: int) -> np.ndarray:
@@ -56,9 +82,11 @@ def _together(envelope: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     weight = np.empty((num_leads, blocks))
     for b in range(blocks):
         wide = slice(max(edges[b] - _BLOCK // 2, 0), edges[b + 1] + _BLOCK // 2)
-        part = np.sort(envelope[:, wide], axis=1)
+        part = envelope[:, wide][:, ::2]
         length = part.shape[1]
-        top, middle = part[:, int(0.96 * (length - 1))], part[:, length // 2]
+        high, half = int(0.96 * (length - 1)), length // 2
+        part = np.partition(part, (half, high), axis=1)
+        top, middle = part[:, high], part[:, half]
         scale[:, b] = top + 1e-6
         contrast = top / (middle + 0.15 * top + 1e-6)  # at most 6.7
         weight[:, b] = np.maximum(contrast - 1.2, 0.05) ** 2
@@ -119,11 +147,10 @@ def _level(found: np.ndarray, height: np.ndarray, n: int) -> np.ndarray:
     reach = 3
     padded = np.pad(tallest, reach, constant_values=np.nan)
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1)
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        median = np.nanmedian(windows, axis=1)
+    ordered = np.sort(windows, axis=1)  # what is unknown comes last
+    number = np.maximum(np.isfinite(windows).sum(1), 1)
+    rows = np.arange(bins)
+    median = (ordered[rows, (number - 1) // 2] + ordered[rows, number // 2]) / 2
     return median[which]
 
 

@@ -46,11 +46,15 @@ def delineate(working: Working, r_peaks: np.ndarray) -> Delineation:
     """
     cut = windows.gather(working, r_peaks)
     shape = windows.shapes(cut[:, working.usable])
-    typical = windows.typical(cut, shape)
+    close = windows.gather_closer(working, r_peaks)
+    wide, close = network.relative(
+        cut, windows.typical(cut, shape), close, windows.typical(close, shape), working.usable
+    )
     beats, leads, _ = cut.shape
-    inputs = network.features(cut, typical, working.usable)
     scalars = np.repeat(windows.intervals(r_peaks), leads, axis=0)
-    likelihood, odds = network.run(inputs, scalars)
+    likelihood, odds = network.run(
+        wide.reshape(beats * leads, 3, -1), close.reshape(beats * leads, 3, -1), scalars
+    )
     marks = np.stack([network.place(part, kind) for kind, part in enumerate(likelihood)], axis=1)
     marks = marks.reshape(beats, leads, 3, 3) + r_peaks[:, None, None, None]
     odds = odds.reshape(beats, leads, 3)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ecglm.measure.measurements import MEDIAN_R, LeadMeasurements, RhythmStatistics
+from ecglm.measure.windows import middle
 from ecglm.measure.working import RATE
 
 MEDIAN_WIDTH = 600
@@ -32,9 +33,7 @@ def median_beats(fine: np.ndarray, r_peaks: np.ndarray) -> np.ndarray:
     np.clip(index, 0, fine.shape[1] - 1, out=index)
     beats = fine[:, index]
     beats -= beats[:, :, MEDIAN_R - 60 : MEDIAN_R - 30].mean(2, keepdims=True)
-    beats.sort(axis=1)
-    n = len(chosen)
-    return beats[:, (n - 1) // 2 : n // 2 + 1].mean(1)
+    return middle(beats.transpose(1, 0, 2))
 
 
 def corrected_qt(qt: float, rr: float) -> dict[str, float]:

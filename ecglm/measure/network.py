@@ -13,51 +13,66 @@ from io import BytesIO
 
 import numpy as np
 
-from ecglm.measure.windows import BEFORE, WIDTH
+from ecglm.measure.windows import BEFORE
 from ecglm.measure.working import COARSE
 
 KINDS = ("P", "QRS", "T")
 RANGES = ((0, 64), (30, 92), (56, 152))
 """Samples of the window between which the marks of P, QRS and T are looked for."""
 CHANNELS = 3
-_CENTRE = 0.375  # samples of 8 ms from a block's number to its middle, as R is rounded down
+CENTRE = 0.375
+"""Samples of 8 ms between a mark and the middle of its block: blocks are counted from R rounded down."""
 _CHUNK = 256  # windows at a time: what they need stays in the processor's cache
 _NEAR = np.arange(-3, 4)  # samples of 8 ms around the most likely one
 
 
-def features(windows: np.ndarray, typical: np.ndarray, usable: np.ndarray) -> np.ndarray:
-    """What the network reads: (beats · leads, WIDTH, 3).
+def relative(
+    wide: np.ndarray,
+    wide_typical: np.ndarray,
+    close: np.ndarray,
+    close_typical: np.ndarray,
+    usable: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Windows as multiples of a twentieth of the QRS height: after `arcsinh` P is seen beside R.
 
-    This beat, its typical beat, and the size of the typical beat over the leads, each relative to the height
-    of the QRS and compressed, so that P is seen beside R.
+    Args:
+        wide: (beats, leads, WIDTH) mV at 125 Hz, and its typical beats.
+        wide_typical: as `wide`.
+        close: (beats, leads, closer) mV at 250 Hz, and its typical beats.
+        close_typical: as `close`.
+        usable: (leads,).
+
+    Returns:
+        Two arrays (beats, leads, 3, samples): this beat, its typical beat, the size of that over the leads.
     """
-    beats, leads, _ = windows.shape
-    qrs = typical[:, :, BEFORE - 10 : BEFORE + 12]
+    qrs = wide_typical[:, :, BEFORE - 10 : BEFORE + 12]
     height = np.maximum(qrs.max(2) - qrs.min(2), np.float32(1e-3))
-    out = np.empty((beats, leads, WIDTH, CHANNELS), np.float32)
     scale = (20 / height)[:, :, None]
-    np.multiply(windows, scale, out=out[..., 0])
-    relative = out[..., 1]
-    np.multiply(typical, scale, out=relative)
-    part = relative if usable.all() else relative[:, usable]
-    size = np.einsum("blw,blw->bw", part, part) / max(part.shape[1], 1)
-    out[..., 2] = np.sqrt(size)[:, None]
-    np.arcsinh(out, out=out)
-    return out.reshape(beats * leads, WIDTH, CHANNELS)
+    out = []
+    for beat, typical in ((wide, wide_typical), (close, close_typical)):
+        both = np.empty((*beat.shape[:2], CHANNELS, beat.shape[2]), np.float32)
+        np.multiply(beat, scale, out=both[:, :, 0])
+        np.multiply(typical, scale, out=both[:, :, 1])
+        part = both[:, usable, 1]
+        both[:, :, 2] = np.sqrt(np.einsum("blw,blw->bw", part, part) / part.shape[1])[:, None]
+        out.append(both)
+    return out[0], out[1]
 
 
-def run(inputs: np.ndarray, scalars: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+def run(wide: np.ndarray, close: np.ndarray, scalars: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
     """Read the windows.
 
     Args:
-        inputs: (windows, WIDTH, 3).
+        wide: (windows, 3, WIDTH), of `relative`.
+        close: (windows, 3, closer).
         scalars: (windows, 2) s to the beat before and the beat after.
 
     Returns:
         Log-likelihoods, up to a constant, of onset, peak and offset of P, QRS, T: three arrays (windows, 3,
         samples of the range); and (windows, 3) log-odds that the wave is there.
     """
-    parts = [_forward(inputs[i : i + _CHUNK], scalars[i : i + _CHUNK]) for i in range(0, len(inputs), _CHUNK)]
+    chunks = [slice(i, i + _CHUNK) for i in range(0, len(wide), _CHUNK)]
+    parts = [_forward(wide[chunk], close[chunk], scalars[chunk]) for chunk in chunks]
     out = parts[0] if len(parts) == 1 else np.concatenate(parts)
     marks = []
     at = 0
@@ -76,7 +91,7 @@ def place(likelihood: np.ndarray, kind: int) -> np.ndarray:
     near = np.take_along_axis(likelihood, index, -1)
     weight = np.exp(near - near[..., 3:4])
     centre = np.einsum("...i,...i->...", weight, index) / weight.sum(-1)
-    return (centre + (low - BEFORE + _CENTRE)) * COARSE
+    return (centre + (low - BEFORE + CENTRE)) * COARSE
 
 
 @lru_cache(maxsize=1)
@@ -87,12 +102,17 @@ def _weights() -> dict[str, np.ndarray]:
         return {name: np.ascontiguousarray(stored[name], np.float32) for name in stored.files}
 
 
-def _forward(x: np.ndarray, scalars: np.ndarray) -> np.ndarray:
+def _forward(wide: np.ndarray, close: np.ndarray, scalars: np.ndarray) -> np.ndarray:
     w = _weights()
-    h = _convolve(x, w["c1"], w["c1_bias"], 9, 2)
+    h = np.arcsinh(wide).transpose(0, 2, 1)
+    h = _convolve(h, w["c1"], w["c1_bias"], 9, 2)
     h = _convolve(h, w["c2"], w["c2_bias"], 7, 2)
-    h = _convolve(h, w["c3"], w["c3_bias"], 5, 1)
-    h = h.reshape(len(x), -1) @ w["d1"]
+    h = _convolve(h, w["c3"], w["c3_bias"], 5, 2)
+    flat = np.empty((len(wide), len(w["d1"])), np.float32)
+    split = h.shape[1] * h.shape[2]
+    flat[:, :split] = h.reshape(len(wide), -1)
+    np.arcsinh(close.transpose(0, 2, 1).reshape(len(wide), -1), out=flat[:, split:])
+    h = flat @ w["d1"]
     h += scalars @ w["d1_scalars"]
     h += w["d1_bias"]
     np.maximum(h, 0, out=h)

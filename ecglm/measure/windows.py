@@ -22,7 +22,8 @@ def gather(working: Working, r_peaks: np.ndarray) -> np.ndarray:
     index = centre[:, None] + np.arange(-BEFORE, AFTER)
     np.clip(index, 0, working.coarse.shape[1] - 1, out=index)
     windows = working.coarse[:, index].transpose(1, 0, 2)
-    return windows - np.median(windows[:, :, ::4], axis=2, keepdims=True)
+    level = np.partition(windows[:, :, ::4], WIDTH // 8, axis=2)[:, :, WIDTH // 8, None]
+    return windows - level
 
 
 def gather_closer(working: Working, r_peaks: np.ndarray) -> np.ndarray:
@@ -31,6 +32,13 @@ def gather_closer(working: Working, r_peaks: np.ndarray) -> np.ndarray:
     np.clip(index, 0, working.fine.shape[1] - 2, out=index)
     cut = (working.fine[:, index] + working.fine[:, index + 1]).transpose(1, 0, 2) * np.float32(0.5)
     return cut - cut.mean(2, keepdims=True)
+
+
+def middle(beats: np.ndarray) -> np.ndarray:
+    """Median along the first axis; four times as fast as `np.median` on arrays of this size."""
+    ordered = np.sort(beats, axis=0)
+    half = len(beats) // 2
+    return ordered[half] if len(beats) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
 def shapes(windows: np.ndarray) -> np.ndarray:
@@ -46,7 +54,7 @@ def shapes(windows: np.ndarray) -> np.ndarray:
     number = 0
     while len(left):
         if number < 4 and len(left) > 1:
-            template = np.median(part[left], axis=0)
+            template = middle(part[left])
             template /= np.linalg.norm(template) + 1e-9
             alike = part[left] @ template > least
             if not alike.any():
@@ -86,7 +94,7 @@ def typical(windows: np.ndarray, shape: np.ndarray) -> np.ndarray:
             if len(group) < 3:
                 out[group] = windows[group].mean(0) if len(group) else 0
             else:
-                out[group] = np.median(windows[group], axis=0)
+                out[group] = middle(windows[group])
     return out
 
 
