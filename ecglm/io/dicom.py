@@ -46,7 +46,12 @@ _DTYPES = {
 # CID 3001 takes over the numbers of SCP-ECG: "2:1" of MDC and "5.6.3-9-1" of SCPECG are lead I.
 _LEAD_CODE = re.compile(r"(?:2:|5\.6\.3-9-|MDC 2:)(\d{1,3})$")
 _UNIT_NAMES = {"microvolt": "uV", "millivolt": "mV", "volt": "V", "nanovolt": "nV"}
-_FILTERS = (("low", "FilterLowFrequency"), ("high", "FilterHighFrequency"), ("notch", "NotchFilterFrequency"))
+# Elements that are read without pydicom's conversion, which takes ten times as long.
+_LABEL, _SENSITIVITY, _CORRECTION, _BASELINE = 0x003A0203, 0x003A0210, 0x003A0212, 0x003A0213
+_TIME_SKEW, _SAMPLE_SKEW = 0x003A0214, 0x003A0215
+_RATE, _OFFSET = 0x003A001A, 0x00181068
+_CODE, _MEANING = 0x00080100, 0x00080104
+_FILTERS = (("low", 0x003A0220), ("high", 0x003A0221), ("notch", 0x003A0222))
 _DERIVED = re.compile(r"MEDIAN|AVERAGE|REPRESENT|TEMPLATE", re.IGNORECASE)
 # Measurements by what their codes mean, in the words of CID 3229 and of SCP-ECG.
 _MEASUREMENTS = {
@@ -246,7 +251,7 @@ def _group(path: Path, number: int, item: Dataset, order: str, warnings: list[st
         _channel(where, definition, counts[:, k], padding, warnings)
         for k, definition in enumerate(definitions)
     ]
-    rate, offset = _float(item, "SamplingFrequency"), _float(item, "MultiplexGroupTimeOffset") or 0.0
+    rate, offset = _float(item, _RATE), _float(item, _OFFSET) or 0.0
     if rate is not None and rate <= 0:
         raise ECGFileError(f"{where} states a sampling rate of {rate:g} Hz; it must be above 0")
     label = str(item.get("MultiplexGroupLabel") or "")
@@ -259,14 +264,14 @@ def _channel(
 ) -> Channel:
     name = _lead_name(definition)
     values = counts.astype(np.float32)
-    sensitivity = _float(definition, "ChannelSensitivity")
+    sensitivity = _float(definition, _SENSITIVITY)
     unit = None
     if sensitivity == 0:
         warnings.append(f"{name}: its sensitivity is 0, so its samples are counts without a unit")
     elif sensitivity is not None:
-        correction = _float(definition, "ChannelSensitivityCorrectionFactor")
+        correction = _float(definition, _CORRECTION)
         step = sensitivity * (1.0 if correction is None else correction)
-        baseline = _float(definition, "ChannelBaseline") or 0.0
+        baseline = _float(definition, _BASELINE) or 0.0
         if not (0 < abs(step) < 1e30 and abs(baseline) < 1e30):
             raise ECGFileError(f"{where}: a count of {name!r} would be {step:g}; it is damaged")
         values *= np.float32(step)
@@ -276,7 +281,7 @@ def _channel(
         unit = _unit(units[0]) if units else None
     if padding is not None:
         values[counts == padding] = np.nan
-    if skew := _float(definition, "ChannelSampleSkew") or _float(definition, "ChannelTimeSkew"):
+    if skew := _float(definition, _SAMPLE_SKEW) or _float(definition, _TIME_SKEW):
         warnings.append(f"{name} was sampled {skew:g} later than the other channels; that is not evened out")
     return Channel(name, values, unit)
 
@@ -284,10 +289,10 @@ def _channel(
 def _lead_name(definition: Dataset) -> str:
     """By the code of the channel's source where it is a lead's, else by the names there."""
     sources = definition.get("ChannelSourceSequence")
-    label = str(definition.get("ChannelLabel") or "")
+    label = _word(definition, _LABEL)
     if not sources:
         return label
-    code, meaning = str(sources[0].get("CodeValue") or ""), str(sources[0].get("CodeMeaning") or "")
+    code, meaning = _word(sources[0], _CODE), _word(sources[0], _MEANING)
     if (match := _LEAD_CODE.match(code)) and LEADS_BY_NUMBER.get(int(match[1])):
         return LEADS_BY_NUMBER[int(match[1])]
     if standard_lead(code) in LEADS_12:
@@ -300,8 +305,7 @@ def _lead_name(definition: Dataset) -> str:
 
 
 def _unit(code: Dataset) -> str | None:
-    value = str(code.get("CodeValue") or "").strip()
-    return value or _UNIT_NAMES.get(str(code.get("CodeMeaning") or "").lower().rstrip("s")) or None
+    return _word(code, _CODE) or _UNIT_NAMES.get(_word(code, _MEANING).lower().rstrip("s")) or None
 
 
 def _padding(item: Dataset, dtype: np.dtype) -> int | None:
@@ -426,7 +430,7 @@ def _placement(dataset: Dataset) -> str | None:
 def _filters(item: Dataset) -> dict[str, float]:
     """Of the first channel; a device filters all of a group alike."""
     definition = item.ChannelDefinitionSequence[0]
-    found = {key: _float(definition, name) for key, name in _FILTERS}
+    found = {key: _float(definition, tag) for key, tag in _FILTERS}
     return {key: value for key, value in found.items() if value}
 
 
@@ -439,8 +443,7 @@ def _take_annotations(dataset: Dataset, metadata: dict[str, Any], used: list[_Gr
     groups = {group.number + 1: group for group in used}
     for item in dataset.get("WaveformAnnotationSequence") or []:
         names = item.get("ConceptNameCodeSequence")
-        code = str(names[0].get("CodeValue") or "") if names else ""
-        meaning = str(names[0].get("CodeMeaning") or "").strip() if names else ""
+        code, meaning = (_word(names[0], _CODE), _word(names[0], _MEANING)) if names else ("", "")
         text = str(item.get("UnformattedTextValue") or "").strip()
         values = item.get("ConceptCodeSequence")
         positions = _positions(item)
@@ -513,10 +516,18 @@ def _whole(where: str, item: Dataset, name: str) -> int:
     return int(value)
 
 
-def _float(item: Dataset, name: str) -> float | None:
+def _float(item: Dataset, tag: int) -> float | None:
     """A decimal string as a finite number; None where it is missing or none."""
-    value = item.get(name)
-    return None if value in (None, "") else to_number(str(_first(value)))
+    return to_number(_word(item, tag).partition("\\")[0])
+
+
+def _word(item: Dataset, tag: int) -> str:
+    """An ASCII value as it stands there; "" where it is missing."""
+    element = item.get_item(tag) if tag in item else None
+    value = element.value if element is not None else None
+    if isinstance(value, bytes):
+        return value.decode("latin-1").strip(" \0")
+    return "" if value is None else str(value).strip()
 
 
 # ---------------------------------------------------------------------------------------------------- writing
@@ -633,9 +644,9 @@ def _written_group(ecg: ECG) -> Dataset:
         definition.ChannelSampleSkew = "0"
         definition.WaveformBitsStored = 16
         filters = ecg.metadata.get("filters") or {}
-        for key, attribute in _FILTERS:
+        for key, tag in _FILTERS:
             if isinstance(filters.get(key), (int, float)):
-                setattr(definition, attribute, DS(filters[key], auto_format=True))
+                definition.add_new(tag, "DS", DS(filters[key], auto_format=True))
         definitions.append(definition)
     group.ChannelDefinitionSequence = Sequence(definitions)
     group.WaveformBitsAllocated = 16

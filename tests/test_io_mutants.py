@@ -1,0 +1,56 @@
+"""Every reader on damaged files: an ECG or one line comes out, and nothing else."""
+
+import time
+import warnings
+
+import numpy as np
+import pytest
+from mutants import HINTS, mutants, seeds
+
+from ecglm import ECG, ECGFileError, read
+
+EACH = 150  # per format; benchmarks/fuzz_readers.py reads thousands
+FORMATS = (
+    "WFDB", "EDF and BDF", "DICOM", "SCP-ECG", "HL7 aECG", "MUSE XML", "Philips XML", "Schiller XML", "CSV",
+    "NumPy", "MATLAB", "HDF5",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def all_seeds(tmp_path_factory):
+    return seeds(tmp_path_factory.mktemp("seeds"))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_seeds_themselves_are_read(all_seeds, tmp_path, name):
+    if name not in all_seeds:
+        pytest.skip("h5py is not installed")
+    for seed in all_seeds[name]:
+        ecg = read(seed.written(seed.files, tmp_path), **seed.hints)
+        assert ecg.num_leads >= 2 and np.isfinite(ecg.signal).any()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_mutants_raise_nothing_but_the_error_of_files(all_seeds, tmp_path, name):
+    if name not in all_seeds:
+        pytest.skip("h5py is not installed")
+    generator = np.random.default_rng(11)
+    read_all_the_same = refused = 0
+    for seed in all_seeds[name]:
+        # Of the stumps only some: the script reads those at every 64 bytes.
+        whole = list(mutants(seed, 4 * EACH, generator))
+        some = [whole[at] for at in generator.choice(len(whole), EACH // len(all_seeds[name]), replace=False)]
+        for files in some:
+            path = seed.written(files, tmp_path)
+            hints = HINTS[generator.integers(len(HINTS))] | seed.hints
+            began = time.process_time()
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    assert isinstance(read(path, **hints), ECG)
+                read_all_the_same += 1
+            except ECGFileError as error:
+                assert "\n" not in str(error)
+                refused += 1
+            assert time.process_time() - began < 1
+    assert read_all_the_same and refused
