@@ -82,10 +82,12 @@ def seeds(folder: Path) -> dict[str, list[Seed]]:
     return made
 
 
-def mutants(seed: Seed, count: int, generator: np.random.Generator) -> Iterator[dict[str, bytes]]:
-    """Damaged copies of a seed's files: each ended at every 64 bytes first, then what chance brings."""
+def mutants(
+    seed: Seed, count: int, generator: np.random.Generator, every: int = 64
+) -> Iterator[dict[str, bytes]]:
+    """Damaged copies of a seed's files: each ended at `every` so many bytes, then what chance brings."""
     for name, content in seed.files.items():
-        for size in range(0, len(content), 64):
+        for size in range(0, len(content), every):
             if count <= 0:
                 return
             count -= 1

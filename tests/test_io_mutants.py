@@ -27,7 +27,7 @@ def test_the_seeds_themselves_are_read(all_seeds, tmp_path, name):
         pytest.skip("h5py is not installed")
     for seed in all_seeds[name]:
         ecg = read(seed.written(seed.files, tmp_path), **seed.hints)
-        assert ecg.num_leads >= 2 and np.isfinite(ecg.signal).any()
+        assert ecg.num_leads and np.isfinite(ecg.signal).any()
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -37,10 +37,9 @@ def test_mutants_raise_nothing_but_the_error_of_files(all_seeds, tmp_path, name)
     generator = np.random.default_rng(11)
     read_all_the_same = refused = 0
     for seed in all_seeds[name]:
-        # Of the stumps only some: the script reads those at every 64 bytes.
-        whole = list(mutants(seed, 4 * EACH, generator))
-        some = [whole[at] for at in generator.choice(len(whole), EACH // len(all_seeds[name]), replace=False)]
-        for files in some:
+        size = sum(len(content) for content in seed.files.values())
+        every = max(64, size // 10)  # the script ends files at every 64 bytes
+        for files in mutants(seed, EACH // len(all_seeds[name]), generator, every):
             path = seed.written(files, tmp_path)
             hints = HINTS[generator.integers(len(HINTS))] | seed.hints
             began = time.process_time()
