@@ -115,7 +115,7 @@ def fit_frame(
     remaining = ecg.duration - start
     seconds = min(_MAX_SECONDS, remaining)
     gutter: float = 5 * math.ceil((_BEFORE_PULSE + 0.2 * speed + _AFTER_PULSE) / 5)
-    needed = 4 * _beat_pitch(speed) if chosen.kind == "beats" else 0
+    needed = len(chosen.rows[0]) * _least_pitch(speed) if chosen.kind == "beats" else 0
     if paper is None:
         shown = 0.0 if needed and not chosen.rhythm else seconds * speed
         traces: float = 5 * math.ceil(max(shown, needed, _TEXT_WIDTH) / 5)
@@ -247,6 +247,7 @@ def place_cells(
 def _beat_cells(ecg: ECG, chosen: Layout, frame: Frame, begin: int, measurements: Any) -> list[Cell]:
     beats, before = _median_beats(ecg, begin, measurements)
     rate, cells = ecg.sampling_rate, []
+    pitch = 5 * math.floor((frame.grid[2] - frame.left) / len(chosen.rows[0]) / 5)
     for row, zero in zip(chosen.rows, frame.zeros, strict=False):
         for column, name in enumerate(row):
             lead, sign = _drawn_lead(name)
@@ -254,7 +255,7 @@ def _beat_cells(ecg: ECG, chosen: Layout, frame: Frame, begin: int, measurements
             missing = (
                 "" if np.isfinite(values).any() else "no signal" if lead in ecg.leads else "not recorded"
             )
-            x = frame.left + column * _beat_pitch(frame.speed)
+            x = frame.left + column * pitch
             level = _median(values)
             cells.append(
                 Cell(name, name, lead, x, zero, values, rate, None, -before / rate, level, False, missing)
@@ -279,8 +280,8 @@ def _median_beats(ecg: ECG, begin: int, measurements: Any) -> tuple[np.ndarray, 
     return np.where(unknown, np.nan, np.nanmedian(beats, axis=0)), before
 
 
-def _beat_pitch(speed: float) -> int:
-    """From one median beat to the next, mm."""
+def _least_pitch(speed: float) -> int:
+    """From one median beat to the next where they stand close together, mm."""
     return 5 * math.ceil(((_MEDIAN_BEFORE + _MEDIAN_AFTER) * speed + 10) / 5)
 
 

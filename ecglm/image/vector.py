@@ -31,7 +31,7 @@ def to_svg(drawing: Drawing, title: str) -> str:
         f'viewBox="0 0 {width:g} {height:g}">',
         f"<title>{escape(title)}</title>",
         f'<style>@font-face {{ font-family: "page"; src: url("data:font/ttf;base64,{face}"); }} '
-        "text { font-family: page, sans-serif; white-space: pre; } "
+        "text { font-family: page, Aileron, sans-serif; white-space: pre; } "
         "path { fill: none; stroke-linecap: round; stroke-linejoin: round; }</style>",
         f'<rect width="{width:g}" height="{height:g}" fill="{_hex(drawing.paper)}"/>',
         f'<rect x="{x0:g}" y="{y0:g}" width="{x1 - x0:g}" height="{y1 - y0:g}" '
