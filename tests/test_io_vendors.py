@@ -527,6 +527,8 @@ def test_aecg_written_and_read_back_within_half_a_step(tmp_path):
         "acquired": "2020-03-04T05:06:07",
         "report": "Sinus <rhythm> & \x01more",
     }
+    beats = ECG(np.array([[0.1, 1.0, -0.25], [0.2, np.nan, 0.0]]), 250, ("I", "V1"))
+    facts["device"] = {"median_beats": beats}
     ecg = ECG(signal, 500, LEADS_12, facts | {"filters": {"low": 0.05, "high": 150.0, "notch": 50}})
     path = write(ecg, tmp_path / "a.xml")
     again = read(path)
@@ -536,6 +538,9 @@ def test_aecg_written_and_read_back_within_half_a_step(tmp_path):
     for key in ("age", "sex", "acquired"):
         assert again.metadata[key] == facts[key]
     assert again.metadata["filters"] == {"low": 0.05, "high": 150, "notch": 50}
+    read_beats = again.metadata["device"]["median_beats"]
+    np.testing.assert_allclose(read_beats.signal, beats.signal, atol=1e-6)
+    assert (read_beats.leads, read_beats.sampling_rate) == (beats.leads, 250)
     assert path.read_bytes() == write(ecg, tmp_path / "b.xml").read_bytes()
     with pytest.raises(ValueError, match="infinite"):
         write(ECG(np.full((1, 9), np.inf), 500, ("I",)), path)

@@ -406,7 +406,7 @@ def write_aecg(ecg: ECG, path: str | os.PathLike) -> Path:
 
     Samples that are NaN are left out: each stretch that is known becomes a sequence set with its own
     beginning, and the reader lays them on one time axis again. Of the metadata: age, sex, time of the
-    recording, filters, and the report as a statement. No identity is written.
+    recording, filters, the report as a statement, and the device's median beats. No identity is written.
 
     Args:
         ecg: the recording, every row an ECG in mV.
@@ -460,15 +460,20 @@ def _document(ecg: ECG) -> Element:
         )
         SubElement(observation, "value", {"xsi:type": "PQ", "value": f"{age:g}", "unit": "a"})
     series = SubElement(SubElement(root, "component"), "series")
+    SubElement(series, "id", root=str(uuid.uuid5(identifier, "rhythm")))
     SubElement(series, "code", code="RHYTHM", codeSystem=_ACT, codeSystemName="ActCode")
     times = SubElement(series, "effectiveTime")
     SubElement(times, "low", value=_stamp(start), inclusive="true")
     SubElement(times, "high", value=_stamp(start + timedelta(seconds=ecg.duration)), inclusive="false")
     _write_filters(series, ecg)
-    for number, (begin, stop, known) in enumerate(_known_stretches(ecg.signal)):
-        # The first set lists every lead, those without values too, so that their order is kept.
-        _write_set(series, ecg, begin, stop, range(ecg.num_leads) if number == 0 else known, known)
+    _write_sets(series, ecg)
     _write_statements(series, ecg)
+    beats = (ecg.metadata.get("device") or {}).get("median_beats")
+    if isinstance(beats, ECG) and np.isfinite(beats.signal).any():
+        derived = SubElement(SubElement(series, "derivation"), "derivedSeries")
+        SubElement(derived, "id", root=str(uuid.uuid5(identifier, "beats")))
+        SubElement(derived, "code", code="REPRESENTATIVE_BEAT", codeSystem=_ACT, codeSystemName="ActCode")
+        _write_sets(derived, beats)
     indent(root, "  ")
     return root
 
@@ -533,6 +538,13 @@ def _known_stretches(signal: np.ndarray) -> list[tuple[int, int, list[int]]]:
     if not stretches:
         raise ValueError("nothing of the signal is known; there is nothing to write")
     return [(*span, rows) for span, rows in sorted(stretches.items())]
+
+
+def _write_sets(series: Element, ecg: ECG) -> None:
+    """A sequence set for each stretch that is known."""
+    for number, (begin, stop, known) in enumerate(_known_stretches(ecg.signal)):
+        # The first set lists every lead, those without values too, so that their order is kept.
+        _write_set(series, ecg, begin, stop, range(ecg.num_leads) if number == 0 else known, known)
 
 
 def _write_set(
