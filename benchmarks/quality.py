@@ -182,6 +182,32 @@ def shuffled(ecgs: Iterable[ECG]) -> Iterator[ECG]:
         yield replace(ecg, signal=ecg.signal[rng.permutation(12)])
 
 
+FAULTS = {
+    "missing": lambda x, t, rng: np.where(abs(t - rng.uniform(1, 9)) < 0.6, np.nan, x),
+    "flat": lambda x, t, rng: np.where(t > 3.5, x[t > 3.5][0], x),
+    "saturated": lambda x, t, rng: np.where(abs(t - rng.uniform(2, 8)) < 1, 5 * rng.choice([-1, 1]), x),
+    "lead-off": lambda x, t, rng: rng.uniform(0.1, 0.5) * np.cumsum(rng.standard_normal(len(x))) / 10,
+    "clipping": lambda x, t, rng: x.clip(*np.quantile(x, [0.005, 0.97])),
+    "mains": lambda x, t, rng: x + 0.05 * np.sin(2 * np.pi * rng.choice([50, 60]) * t + rng.uniform(0, 6)),
+    "wander": lambda x, t, rng: x + 0.5 * np.sin(2 * np.pi * rng.uniform(0.1, 0.35) * t + rng.uniform(0, 6)),
+    "muscle noise": lambda x, t, rng: x + 0.06 * rng.standard_normal(len(x)),
+}
+
+
+def faults(ecgs: list[ECG]) -> None:
+    """One lead of each record is spoilt: is it flagged, and were such flags there before?"""
+    for flag, spoil in FAULTS.items():
+        rng = np.random.default_rng(1)
+        found = before = 0
+        for ecg in ecgs:
+            # no limb lead goes off by itself; one that is replaced makes the record unacceptable instead
+            row, signal = int(rng.integers(6 if flag == "lead-off" else 0, 12)), ecg.signal.copy()
+            before += flag in quality.assess_quality(ecg).leads[ecg.leads[row]]
+            signal[row] = spoil(signal[row], np.arange(signal.shape[1]) / ecg.sampling_rate, rng)
+            found += flag in quality.assess_quality(replace(ecg, signal=signal)).leads[ecg.leads[row]]
+        print(f"{flag:13} flagged {wilson(found, len(ecgs))}; in the same lead before: {before}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("data", type=Path)
@@ -203,6 +229,7 @@ def main() -> None:
         grades(kind, foreign(kind, 200))
     grades("simulated, leads shuffled", shuffled(simulated))
     grades("PTB-XL, leads shuffled", shuffled(real[::2]))
+    faults(simulated[:300])
     start = time.process_time()
     for ecg in simulated[:300]:
         quality.assess_quality(ecg)

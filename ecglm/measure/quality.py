@@ -191,17 +191,20 @@ def _segments(signal: np.ndarray, sampling_rate: float) -> Iterator[np.ndarray]:
 
 def _flag_leads(flags: dict[str, set[Flag]], looks: list[Segment], names: list[str]) -> None:
     """Flag what concerns a lead in a quarter of the segments or more."""
-    counts = Counter((names[lead], flag) for seen in looks for flag, leads in _flags(seen) for lead in leads)
+    limb = np.array([name in LEADS_12[:6] for name in names])
+    counts = Counter(
+        (names[lead], flag) for seen in looks for flag, leads in _flags(seen, limb) for lead in leads
+    )
     for (name, flag), count in counts.items():
         if count >= _OFTEN * len(looks):
             flags[name].add(flag)
 
 
-def _flags(seen: Segment) -> Iterator[tuple[Flag, np.ndarray]]:
-    """Each flag with the leads of a segment that deserve it."""
+def _flags(seen: Segment, limb: np.ndarray) -> Iterator[tuple[Flag, np.ndarray]]:
+    """Each flag with the leads of a segment that deserve it; `limb` marks the limb leads."""
     flat = (seen.flat >= _FLAT_IN) | (seen.typical < 0.01)
     resting = (seen.stuck > 0.1) | (flat & (seen.offset > _RAIL))
-    beating = (seen.agreement > 0.4) | (seen.likeness > 0.7)
+    beating = (seen.agreement > 0.4) | (seen.likeness > 0.8)
     alive = len(seen.beats) >= 3 and np.mean(beating) >= 0.5
     hum = seen.mains > _MAINS
     # of mains of amplitude A, 2 A sin(π f / 250) / √2 goes from sample to sample
@@ -211,8 +214,8 @@ def _flags(seen: Segment) -> Iterator[tuple[Flag, np.ndarray]]:
     found: dict[Flag, np.ndarray] = {
         "flat": flat & (seen.offset <= _RAIL),
         "saturated": resting,
-        # a small lead may lie across the heart's axis; a loose electrode shows nothing or much
-        "lead-off": ~beating & alive & (flat | (seen.typical > 0.5 * seen.scale)),
+        # a small limb lead may lie across the heart's axis; beside a loose electrode it is flat or large
+        "lead-off": ~beating & alive & (flat | (seen.typical > 0.5 * seen.scale) | ~limb),
         "mains": hum,
         "wander": wander,
         "muscle noise": ~resting & (noise > _MUSCLE),
@@ -268,10 +271,10 @@ def record_features(seen: Segment) -> dict[str, float]:
         "flat_mean": flat.mean(),
         "agreement_worst": agreement[0],
         "agreement_second": agreement[second],
-        "agreement_median": np.median(agreement),
+        "agreement_median": (agreement[len(flat) // 2] + agreement[(len(flat) - 1) // 2]) / 2,
         "likeness_worst": likeness[0],
         "likeness_third": likeness[third],
-        "likeness_median": np.median(likeness),
+        "likeness_median": (likeness[len(flat) // 2] + likeness[(len(flat) - 1) // 2]) / 2,
         "noise_worst": relative(seen.quiet).max(),
         "wander_worst": relative(seen.wander).max(),
         "offset_worst": np.log1p(seen.offset / scale).max(),
@@ -281,7 +284,7 @@ def record_features(seen: Segment) -> dict[str, float]:
         "smallest_qrs": relative(seen.size).min(),
         "prominence": np.log(seen.prominence + 0.1),
     }
-    return {name: float(np.clip(value, -12, 12)) for name, value in values.items()}
+    return {name: min(max(float(value), -12.0), 12.0) for name, value in values.items()}
 
 
 def _score(seen: Segment) -> float:
