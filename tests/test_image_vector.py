@@ -72,14 +72,23 @@ def test_pdf_is_one_page_of_true_size_with_its_font(page, tmp_path):
     assert sum(line.count(" l") for line in lines[2:]) + len(page.drawing.strokes) == points
 
 
-def test_pdf_looks_like_the_picture(page, tmp_path):
+def near(ink: np.ndarray) -> np.ndarray:
+    """Dots with ink within two dots."""
+    for axis in (0, 1):
+        ink = np.logical_or.reduce([np.roll(ink, shift, axis) for shift in (-2, -1, 0, 1, 2)])
+    return ink
+
+
+def test_pdf_looks_like_the_picture(tmp_path):
     pdfium = pytest.importorskip("pypdfium2", reason="install the extra 'pdf' to look at the PDF")
+    page = draw_page(simulate("lbbb", seed=3), paper="a4", dpi=120, grid=False)
     page.save(tmp_path / "page.pdf")
     document = pdfium.PdfDocument(tmp_path / "page.pdf")
-    drawn = np.asarray(document[0].render(scale=120 / 72).to_pil().convert("L"), float)
-    height, width = page.image.shape[:2]
-    ours = np.asarray(Image.fromarray(page.image).convert("L"), float)
-    assert np.abs(drawn[:height, :width] - ours).mean() < 6
+    # Traces, pulses and names; Pillow sets the margins' small print on whole dots, where it drifts.
+    grid = slice(round(20 * 120 / 25.4), round(200 * 120 / 25.4))
+    drawn = document[0].render(scale=120 / 72).to_numpy()[grid, : page.image.shape[1]].min(axis=2) < 128
+    ours = page.image[grid].min(axis=2) < 128
+    assert ours.sum() > 5000 and not (drawn & ~near(ours)).any() and not (ours & ~near(drawn)).any()
     assert "aVR" in document[0].get_textpage().get_text_range()
 
 
