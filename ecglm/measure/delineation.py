@@ -22,6 +22,7 @@ class Delineation:
 
     Args:
         r_peaks: (beats,) samples of the working signal.
+        anchors: (beats,) where all leads together are largest; steadier than R, to average beats on.
         marks: (beats, leads, 3 kinds, 3) onset, peak, offset in samples of the working signal.
         present: (beats, leads, 3) whether the wave is there.
         record_marks: (beats, 3, 3) of all leads together.
@@ -30,6 +31,7 @@ class Delineation:
     """
 
     r_peaks: np.ndarray
+    anchors: np.ndarray
     marks: np.ndarray
     present: np.ndarray
     record_marks: np.ndarray
@@ -70,9 +72,13 @@ def delineate(working: Working, r_peaks: np.ndarray) -> Delineation:
     _tidy(marks, present, working.fine.shape[1])
     _tidy(record_marks, record_present, working.fine.shape[1])
     _to_the_extremum(working.fine, marks)
-    r_peaks = _largest(working, record_marks[:, 1])
+    anchors = _largest(working, record_marks[:, 1])
+    r_peaks = anchors
+    if usable.sum() > 3:  # the middle one of the leads' peaks: with two leads it would be the earlier one
+        peaks = np.sort(marks[:, usable, 1, 1], axis=1)
+        r_peaks = np.rint(peaks[:, (peaks.shape[1] - 1) // 2]).astype(int)
     record_marks[:, 1, 1] = r_peaks
-    return Delineation(r_peaks, marks, present, record_marks, record_present, shape)
+    return Delineation(r_peaks, anchors, marks, present, record_marks, record_present, shape)
 
 
 def _together(marks: np.ndarray, present: np.ndarray, usable: np.ndarray) -> np.ndarray:
@@ -94,7 +100,7 @@ def _together(marks: np.ndarray, present: np.ndarray, usable: np.ndarray) -> np.
 
 
 def _largest(working: Working, qrs: np.ndarray) -> np.ndarray:
-    """(beats,) R peaks: where the leads together are farthest from their level at QRS onset, within 12 ms."""
+    """(beats,) where the leads together are farthest from their level at QRS onset, within 12 ms."""
     fine = working.fine[working.usable]
     last = fine.shape[1] - 1
     at = np.rint(qrs[:, 1]).astype(int)

@@ -71,9 +71,9 @@ def _record(ecg: ECG, working: Working, waves: Delineation) -> tuple[dict[str, A
         out |= {"rr": round(mean, 1), "heart_rate": round(60_000 / mean, 1)}
     else:
         reasons["heart_rate"] = "one beat only"
-    record = _typical_marks(waves.record_marks, waves.record_present, r_peaks, main)
-    by_lead = _marks_by_lead(waves, r_peaks, main)
-    beats = intervals.median_beats(working.fine, r_peaks[main])
+    record = _typical_marks(waves.record_marks, waves.record_present, waves.anchors, main)
+    by_lead = _marks_by_lead(waves, waves.anchors, main)
+    beats = intervals.median_beats(working.fine, waves.anchors[main])
     leads, areas = intervals.measure_leads(list(ecg.leads), beats, record, by_lead, working.usable)
     p, qrs, t = record["P"], record["QRS"], record["T"]
     assert qrs is not None, "the dominant beats have a QRS"
@@ -102,10 +102,10 @@ def _record(ecg: ECG, working: Working, waves: Delineation) -> tuple[dict[str, A
 
 
 def _typical_marks(
-    marks: np.ndarray, present: np.ndarray, r_peaks: np.ndarray, main: np.ndarray
+    marks: np.ndarray, present: np.ndarray, anchors: np.ndarray, main: np.ndarray
 ) -> dict[str, tuple[int, int, int] | None]:
     """Onset, peak, offset of the record's waves in the median beat: the median of the dominant beats'."""
-    relative = marks[main] - r_peaks[main][:, None, None]
+    relative = marks[main] - anchors[main][:, None, None]
     out: dict[str, tuple[int, int, int] | None] = {}
     for k, kind in enumerate(KINDS):
         has = present[main, k]
@@ -122,10 +122,10 @@ def _whole(marks: np.ndarray) -> tuple[int, int, int]:
 
 
 def _marks_by_lead(
-    waves: Delineation, r_peaks: np.ndarray, main: np.ndarray
+    waves: Delineation, anchors: np.ndarray, main: np.ndarray
 ) -> list[dict[str, tuple[float, float] | None]]:
     """Onset and offset in each lead's median beat."""
-    relative = waves.marks[main][..., ::2] - (r_peaks[main] - MEDIAN_R)[:, None, None, None]
+    relative = waves.marks[main][..., ::2] - (anchors[main] - MEDIAN_R)[:, None, None, None]
     has = waves.present[main]
     values = np.where(has[..., None], relative, np.inf)
     values.sort(axis=0)
