@@ -190,15 +190,18 @@ class Score:
                     if theirs[i][place] is not None:
                         errors.append((ours[j][place] - theirs[i][place]) * 1000 / rate)
 
-    def show(self) -> None:
-        """Print two tables."""
+    def show_waves(self) -> None:
+        """Print how many were found and how many were too many."""
         print("| wave | sensitivity | PPV |\n|---|---|---|")
         for kind, count in self.counts.items():
             hit = count["hit"]
-            print(
-                f"| {kind} | {_percent(hit, hit + count['missed'])} | {_percent(hit, hit + count['extra'])} |"
-            )
-        print("\n| boundary | marks | sensitivity | mean ± SD, ms | median absolute, ms | over 50 ms |")
+            sensitivity, ppv = _percent(hit, hit + count["missed"]), _percent(hit, hit + count["extra"])
+            print(f"| {kind} | {sensitivity} | {ppv} |")
+        print()
+
+    def show_boundaries(self) -> None:
+        """Print the errors."""
+        print("| boundary | marks | sensitivity | mean ± SD, ms | median absolute, ms | over 50 ms |")
         print("|---|---|---|---|---|---|")
         for (kind, mark), values in self.errors.items():
             if not values:
@@ -234,11 +237,12 @@ def ludb(data: Path, readers: Readers) -> None:
             qrs = [wave[2] for wave in reference if wave[0] == "QRS"]
             if qrs:
                 score.add(reference, found, (qrs[0], qrs[-1]), ecg.sampling_rate)
-    score.show()
+    score.show_waves()
+    score.show_boundaries()
 
 
 def qtdb(data: Path, readers: Readers) -> None:
-    """The record's waves against the first reader (`.q1c`), who marked about 30 beats of each record."""
+    """The record's waves against the first reader (`.q1c`), who marked some of the beats: no PPV."""
     score = Score()
     readers.use("all")
     for head in sorted((data / "qtdb").glob("*.hea")):
@@ -249,7 +253,7 @@ def qtdb(data: Path, readers: Readers) -> None:
         qrs = [wave[2] for wave in reference if wave[0] == "QRS"]
         near = [wave for wave in found if qrs[0] - 250 < wave[2] < qrs[-1] + 250]
         score.add(reference, near, (qrs[0], qrs[-1]), ecg.sampling_rate)
-    score.show()
+    score.show_boundaries()
 
 
 def fibrillation(data: Path, readers: Readers) -> None:

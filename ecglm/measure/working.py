@@ -14,6 +14,7 @@ RATE = 500
 COARSE = 4
 """Samples of the working signal averaged into one where beats and boundaries are looked for: 125 Hz."""
 _WANDER_STEP = 20  # samples of the working signal per sample of the wander, 25 Hz
+_TABLE = 400  # samples of the wander, 16 s: the longest for which it is a product with a matrix
 _SPIKES_PER_SECOND = 0.2  # fewer are artefacts: 17 of 238 PTB-XL records without a pacemaker have one or two
 _SPIKE = 0.04  # mV, mean over the leads: the smallest step of a pacemaker's spike
 
@@ -81,14 +82,14 @@ def _block_mean(signal: np.ndarray, width: int) -> np.ndarray:
 
 def _wander(signal: np.ndarray) -> np.ndarray:
     """What lies below about 0.5 Hz, without delay; it starts and ends as the signal does."""
-    from scipy.signal import sosfiltfilt
-
     slow = _block_mean(signal, _WANDER_STEP).astype(np.float64)
     length = slow.shape[1]
-    if length > 12:
-        slow = sosfiltfilt(_low_pass(), slow, axis=1, padtype="odd", padlen=min(60, length - 1))
-    else:
+    if length <= 12:
         slow = np.repeat(np.median(slow, axis=1, keepdims=True), length, axis=1)
+    elif length <= _TABLE:
+        slow = slow @ _smoother(length)
+    else:
+        slow = _smooth(slow)
     # back to the working rate: straight lines between the blocks' centres
     step = np.diff(slow, axis=1, append=slow[:, -1:])
     ramp = (np.arange(_WANDER_STEP) / _WANDER_STEP).astype(np.float32)
@@ -107,8 +108,8 @@ def _wander(signal: np.ndarray) -> np.ndarray:
 def _without_spikes(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Find the spikes of a pacemaker, at most 8 ms wide, and draw a line under them.
 
-    A spike leaves the line between its feet in one step and comes back to it; the top of an R wave has left it
-    by little within 4 ms, and gradually.
+    A spike leaves the line between its feet in one step and comes back to it; the top of an R wave has left
+    it by little within 4 ms, and gradually.
     """
     n = signal.shape[1]
     if n < RATE:
@@ -131,6 +132,20 @@ def _without_spikes(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     before, after = signal[:, at - 2, None], signal[:, at + 3, None]
     signal[:, index] = before + line * (after - before)
     return signal, at
+
+
+def _smooth(slow: np.ndarray) -> np.ndarray:
+    from scipy.signal import sosfiltfilt
+
+    padlen = min(60, slow.shape[1] - 1)
+    smooth: np.ndarray = sosfiltfilt(_low_pass(), slow, axis=1, padtype="odd", padlen=padlen)
+    return smooth
+
+
+@lru_cache(maxsize=4)
+def _smoother(length: int) -> np.ndarray:
+    """The filter is linear: for a length met often it is a matrix, faster than the recursion."""
+    return _smooth(np.eye(length))
 
 
 @lru_cache(maxsize=1)
