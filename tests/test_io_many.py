@@ -53,6 +53,8 @@ def test_a_records_list_decides(folder):
         read_many(folder, on_error=lambda source, error: failed.append((source.path.name, str(error))))
     )
     assert len(found) == 2 and failed[0][0] == "gone" and "no recording" in failed[0][1]
+    with pytest.raises(ECGFileError, match="list of records; read them with ecglm.io.read_many"):
+        read(folder / "RECORDS")
     with pytest.raises(FileNotFoundError, match="gone"):
         list(read_many(folder))
     for line in ("../secret", "/etc/passwd", "b/../../secret"):

@@ -144,6 +144,8 @@ def recognise(path: str | os.PathLike) -> tuple[Path, Any]:
         raise ECGFileError(
             f"{str(path)[:200]} cannot be opened: {getattr(error, 'strerror', None) or error}"
         ) from error
+    if path.name.startswith("RECORDS"):
+        raise ECGFileError(f"{path} is a list of records; read them with ecglm.io.read_many")
     for name in FORMATS:
         module = import_module(f"ecglm.io.{name}")
         if module.sniff(head, path):

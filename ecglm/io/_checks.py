@@ -8,6 +8,8 @@ check is right stands in docs/experiments.md.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from operator import mul
 
 import numpy as np
 
@@ -38,17 +40,20 @@ def steep_parts(signal: np.ndarray, sampling_rate: float) -> np.ndarray:
     return slopes
 
 
-def cable_figures(power: np.ndarray) -> np.ndarray:
-    """(21,) figures that tell how the limb leads lie to the chest leads.
+def cable_figures(products: Sequence[Sequence[float]]) -> list[float]:
+    """The 21 figures that tell how the limb leads lie to the chest leads.
 
-    From the (8, 8) products of the steep parts of I, II, V1 … V6: the correlations of I, II and III with each
+    From the 8 x 8 products of the steep parts of I, II, V1 … V6: the correlations of I, II and III with each
     of V1 … V6, and the sizes of I, II and III as shares.
     """
-    one, two, of_both = power[0, 0], power[1, 1], power[0, 1]
-    size = np.sqrt(np.maximum(np.array([one, two, one + two - 2 * of_both], np.float64), 1e-12))
-    limb = np.array([power[0, 2:], power[1, 2:], power[1, 2:] - power[0, 2:]], np.float64)
-    limb /= size[:, None] * np.sqrt(np.maximum(power.diagonal()[2:], 1e-12))
-    return np.concatenate((limb.ravel(), size / math.sqrt(size @ size)))
+    one, two = products[0], products[1]
+    sizes = [math.sqrt(max(each, 1e-12)) for each in (one[0], two[1], one[0] + two[1] - 2 * one[1])]
+    chest = [math.sqrt(max(products[lead][lead], 1e-12)) for lead in range(2, 8)]
+    figures = [one[lead] / (sizes[0] * chest[lead - 2]) for lead in range(2, 8)]
+    figures += [two[lead] / (sizes[1] * chest[lead - 2]) for lead in range(2, 8)]
+    figures += [(two[lead] - one[lead]) / (sizes[2] * chest[lead - 2]) for lead in range(2, 8)]
+    whole = math.hypot(*sizes)
+    return figures + [size / whole for size in sizes]
 
 
 CABLES: dict[str, tuple[float, ...]] = {
@@ -82,15 +87,18 @@ CABLES: dict[str, tuple[float, ...]] = {
     ),
 }  # fmt: skip
 """Offset and slopes of the log odds of an exchange against none; from `benchmarks/lead_swaps.py`."""
-_CABLES = np.array(list(CABLES.values()))
 _CABLES_THRESHOLD = 2.0  # calls 0.4 % of PTB-XL's records exchanged, and finds 98 % of exchanges
 
 
-def exchanged_cables(power: np.ndarray) -> str | None:
+def exchanged_cables(products: Sequence[Sequence[float]]) -> str | None:
     """Which limb cables the products of the steep parts of I, II, V1 … V6 say are exchanged, if any."""
-    scores = _CABLES[:, 0] + _CABLES[:, 1:] @ cable_figures(power)
-    best = int(scores.argmax())
-    return list(CABLES)[best] if scores[best] > _CABLES_THRESHOLD else None
+    figures = cable_figures(products)
+    best, highest = None, _CABLES_THRESHOLD
+    for name, (offset, *slopes) in CABLES.items():
+        score = offset + sum(map(mul, slopes, figures))
+        if score > highest:
+            best, highest = name, score
+    return best
 
 
 def check(ecg: ECG) -> list[str]:
@@ -99,24 +107,27 @@ def check(ecg: ECG) -> list[str]:
     if ecg.num_samples < rate or not leads:  # less than a second says nothing
         return []
     steep = steep_parts(ecg.signal, rate)
-    power = steep @ steep.T / steep.shape[1]
-    if not np.isfinite(power).all():
+    if not steep.size:
+        return []
+    products = (steep @ steep.T / steep.shape[1]).tolist()
+    sizes = [products[row][row] for row in range(len(leads))]
+    if not math.isfinite(sum(sizes)):
         steep = np.nan_to_num(steep, nan=0.0, posinf=0.0, neginf=0.0)
-        power = steep @ steep.T / steep.shape[1]
-    live = power.diagonal() > 0
-    if not live.any():
+        products = (steep @ steep.T / steep.shape[1]).tolist()
+        sizes = [products[row][row] for row in range(len(leads))]
+    row = {name: number for number, name in enumerate(leads) if sizes[number] > 0}
+    if not row:
         return ["every lead is flat"]
     found = []
-    if not live.all():
-        found.append(f"{', '.join(np.array(leads)[~live])} flat")
-        steep = steep[live]
+    if len(row) < len(leads):
+        found.append(f"{', '.join(name for name in leads if name not in row)} flat")
+        steep = steep[list(row.values())]
     found += _amplitude(steep) + _ranges(ecg.signal)
-    row = {name: number for number, name in enumerate(leads) if live[number]}
-    contradicting = _limb_leads(ecg, power, row)
+    contradicting = _limb_leads(ecg, products, row)
     found += contradicting
     if not contradicting and all(name in row for name in EIGHT_LEADS):
         rows = [row[name] for name in EIGHT_LEADS]
-        cables = exchanged_cables(power[np.ix_(rows, rows)])
+        cables = exchanged_cables([[products[one][other] for other in rows] for one in rows])
         if cables:
             found.append(
                 f"the limb leads lie to the chest leads as if cables were exchanged, most likely {cables} "
@@ -156,12 +167,12 @@ def _ranges(signal: np.ndarray) -> list[str]:
     ]
 
 
-def _limb_leads(ecg: ECG, power: np.ndarray, row: dict[str, int]) -> list[str]:
+def _limb_leads(ecg: ECG, products: list[list[float]], row: dict[str, int]) -> list[str]:
     """Einthoven's and Goldberger's equations.
 
     First of the steep parts, which costs little and knows no offsets; where these break them, of the samples.
     """
-    if not _broken(power, row):
+    if not _broken(products, row):
         return []
     broken = {name: error for name, error in limb_lead_errors(ecg).items() if error > _ALGEBRA_TOLERANCE}
     if not broken:
@@ -170,25 +181,24 @@ def _limb_leads(ecg: ECG, power: np.ndarray, row: dict[str, int]) -> list[str]:
     fits = names_that_fit(ecg)
     remedy = f"; they agree if {', '.join(f'{was} is {now}' for was, now in fits.items())}" if fits else ""
     if not fits:
-        turned = [
-            name for name in row if name in LEADS_12[:6] and not _broken(_upside_down(power, row[name]), row)
-        ]
+        limb = [name for name in row if name in LEADS_12[:6]]
+        turned = [name for name in limb if not _broken(_upside_down(products, row[name]), row)]
         remedy = f"; they agree if {turned[0]} is upside down" if len(turned) == 1 else ""
     return [f"the limb leads contradict each other: {equations}{remedy}"]
 
 
-def _upside_down(power: np.ndarray, row: int) -> np.ndarray:
-    sign = np.ones(len(power))
-    sign[row] = -1
-    turned: np.ndarray = power * sign * sign[:, None]
-    return turned
+def _upside_down(products: list[list[float]], row: int) -> list[list[float]]:
+    """The products as they would be with the sign of one lead turned."""
+    return [
+        [-value if (one == row) != (other == row) else value for other, value in enumerate(values)]
+        for one, values in enumerate(products)
+    ]
 
 
-def _broken(power: np.ndarray, row: dict[str, int]) -> bool:
+def _broken(products: list[list[float]], row: dict[str, int]) -> bool:
     """Whether an equation leaves over more than the tolerance allows, by the leads' products."""
     if "I" not in row or "II" not in row:
         return False
-    products = power.tolist()
     of_one, of_two = products[row["I"]], products[row["II"]]
     one, two, both = of_one[row["I"]], of_two[row["II"]], of_one[row["II"]]
     for name, (a, b, _) in _EQUATIONS.items():

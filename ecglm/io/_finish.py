@@ -185,6 +185,8 @@ def _one_rate(recording: Recording, channels: list[Channel], rate: float) -> tup
 
 
 def _unique(recording: Recording, names: list[str]) -> list[str]:
+    if len(set(names)) == len(names):
+        return names
     for name in dict.fromkeys(name for name in names if names.count(name) > 1):
         if name in _STANDARD:
             raise ECGFileError(f"{recording.path}: two channels are named {name}; pass leads= to name each")
@@ -212,8 +214,8 @@ def _in_millivolts(
                 given.setdefault(channel.unit, []).append(name)
         if scale is None and is_ecg:
             raise ECGFileError(
-                f"{recording.path}: lead {name} has the unit {channel.unit!r}, which is no voltage; "
-                "pass unit='mV' if the values are millivolts"
+                f"{recording.path}: lead {name} has the unit {str(channel.unit)[:20]!r}, which is no voltage;"
+                " pass unit='mV' if the values are millivolts"
             )
         values = channel.values
         if zero:

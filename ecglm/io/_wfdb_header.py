@@ -86,7 +86,7 @@ def read_header(path: Path) -> Header:
         raise ECGFileError(f"{path}: a WFDB header has less than 1 MB, this file has more; it is no header")
     lines, comments = [], []
     for line in content.decode("utf-8", "replace").split("\n"):
-        line = line.strip(" \t\r")
+        line = line.strip()
         if len(line) > MAX_LINE:
             raise ECGFileError(f"{path}: a line has {len(line):,} characters; this is no WFDB header")
         if line.startswith("#"):
@@ -136,7 +136,7 @@ def _record_line(path: Path, line: str) -> tuple[Header, int, int | None]:
     header = Header(path, name, None, num_samples or None, acquired=_acquired(parts[4:]))
     if len(parts) > 2:
         try:
-            header.sampling_rate = float(re.split(r"[/(]", parts[2], maxsplit=1)[0])
+            header.sampling_rate = float(parts[2].partition("/")[0].partition("(")[0])
         except ValueError:
             raise ECGFileError(
                 f"{path}: the sampling rate {parts[2][:40]!r} is no number; correct the first line"
@@ -187,7 +187,7 @@ def _signal_line(header: Header, line: str, number: int) -> Signal:
     try:
         form, per_frame, skew, offset = _format(parts[1])
         gain, baseline, unit = _gain(parts[2])
-        zero, checksum, block_size = (int(parts[place] or 0) for place in (4, 6, 7))
+        zero, checksum, block_size = int(parts[4] or 0), int(parts[6] or 0), int(parts[7] or 0)
     except ValueError:
         raise ECGFileError(f"{header.path}: signal {number} cannot be parsed: {line[:60]!r}") from None
     name = parts[8] or f"signal {number}"
@@ -205,17 +205,17 @@ def _signal_line(header: Header, line: str, number: int) -> Signal:
             f"{header.path}: {name[:40]!r} has {per_frame} samples per frame and a skew of {skew}; correct it"
         )
     return Signal(
-        file=parts[0],
-        format=form,
-        samples_per_frame=per_frame,
-        skew=skew,
-        offset=offset,
-        gain=gain or _DEFAULT_GAIN,
-        baseline=zero if baseline is None else baseline,
-        unit=unit,
-        block_size=block_size,
-        checksum=checksum,
-        name=parts[8],
+        parts[0],
+        form,
+        per_frame,
+        skew,
+        offset,
+        gain or _DEFAULT_GAIN,
+        zero if baseline is None else baseline,
+        unit,
+        block_size,
+        checksum,
+        parts[8],
     )
 
 

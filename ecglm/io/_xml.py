@@ -7,6 +7,7 @@ import binascii
 import math
 import re
 import warnings
+from functools import lru_cache
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -22,6 +23,7 @@ _NAME = re.compile(r"\s*<([\w.:-]+)")
 _DATE = re.compile(r"(\d{4})-?(\d{2})-?(\d{2})(?:[T ]?(\d{2}):?(\d{2})(?::?(\d{2}))?)?")
 
 
+@lru_cache(maxsize=1)  # every XML format asks for the same file
 def root_name(head: bytes) -> str:
     """The name of the root element, without its prefix, of a file that begins so; "" where it is no XML."""
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):

@@ -23,7 +23,7 @@ from ecglm.io._common import Channel, Hints, Recording
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _MAX_OBJECTS = 1000
 _MAX_DEPTH = 16
-_MAX_SMALL = 100_000  # values of a dataset beside the signal
+_MAX_SMALL = 1000  # values of a dataset beside the signal
 _MAX_RATIO = 400  # bytes read for one byte of the file
 _CODE_RATE, _SPH_RATE = (
     400.0,

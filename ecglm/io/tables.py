@@ -297,20 +297,38 @@ def _numbers(path: Path, content: bytes, table: _Table) -> np.ndarray:
     while len(fields) > max(len(table.names), 1) and not fields[-1]:
         fields.pop()
     words = _number(fields[0], table.decimal) is None
-    separator = {" ": b" ", "\t": b"\t"}.get(table.delimiter, table.delimiter.encode())
-    quick = not words and table.decimal == "." and b'"' not in body and b"'" not in body
-    if quick and re.search(rb"[^-+\d.eE \t\r\n" + re.escape(separator) + rb"]", body[:4096]) is None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", DeprecationWarning)  # how numpy says that the text is no number
-            try:
-                text = body.strip() if separator in b" \t" else body.strip().replace(b"\n", separator)
-                flat = np.fromstring(text, sep=" " if separator in b" \t" else table.delimiter)
-            except (DeprecationWarning, ValueError):
-                flat = np.empty(0)
-        lines = len(body.strip().splitlines())
-        if flat.size and flat.size == lines * len(fields):
-            return flat.reshape(lines, len(fields))
+    if not words:
+        quick = _numbers_by_pandas(body, table)
+        if quick is not None and quick.shape[1] == len(fields):
+            return quick
     return _numbers_slowly(path, body, table, len(fields))
+
+
+def _numbers_by_pandas(body: bytes, table: _Table) -> np.ndarray | None:
+    """(lines, fields) float64, where all fields are numbers, empty or NaN; None where something else is."""
+    import pandas
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # columns of mixed types, which are refused below
+        try:
+            frame = pandas.read_csv(
+                io.BytesIO(body),
+                sep=r"\s+" if table.delimiter == " " else table.delimiter,
+                header=None,
+                decimal=table.decimal,
+                skipinitialspace=True,
+                engine="c",
+            )
+        except (ValueError, OverflowError, MemoryError):  # ParserError is a ValueError
+            return None
+    if any(kind.kind not in "iuf" for kind in frame.dtypes):
+        return None
+    values: np.ndarray = frame.to_numpy(np.float64)
+    if np.isnan(values).any():  # an empty field, or a line that is too short?
+        fields = len(values) * (values.shape[1] - 1)
+        if table.delimiter == " " or body.count(table.delimiter.encode()) != fields:
+            return None
+    return values
 
 
 def _numbers_slowly(path: Path, body: bytes, table: _Table, width: int) -> np.ndarray:

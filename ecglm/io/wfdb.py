@@ -247,7 +247,9 @@ def _read_format_16(header: Header, num_samples: int, first: int, last: int) -> 
 def _frames_16(header: Header, signals: list[Signal], first: int, last: int) -> np.ndarray:
     """(samples, signals) int16 of one file's signals."""
     count, offset = (last - first) * len(signals), signals[0].offset + 2 * first * len(signals)
-    frames = np.fromfile(header.path.parent / signals[0].file, "<i2", count, offset=offset)
+    with open(os.path.join(header.path.parent, signals[0].file), "rb", buffering=0) as file:
+        file.seek(offset)
+        frames = np.frombuffer(file.read(2 * count), "<i2")
     if len(frames) != count:
         raise ECGFileError(f"{header.path}: {signals[0].file} became shorter while it was read; try again")
     return frames.reshape(last - first, len(signals))

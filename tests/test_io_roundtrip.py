@@ -1,0 +1,83 @@
+"""One ECG of ±10 mV in every format that is written: read back by us and by the format's own library."""
+
+from pathlib import Path
+
+import edfio
+import numpy as np
+import pydicom
+import pytest
+import wfdb
+
+from ecglm import ECG, LEADS_12, read, simulate, write
+
+STEPS = {".hea": 1.0, ".edf": 5.0, ".dcm": 1.0, ".xml": 1.0, ".csv": 1.0, ".npz": 1.0}  # at most, in µV
+
+
+@pytest.fixture(scope="module")
+def ecg() -> ECG:
+    """A simulated ECG whose largest deflection is 10 mV, its metadata such as every format keeps."""
+    found = simulate("normal", seed=4)
+    signal = found.signal * (10 / np.abs(found.signal).max())
+    return ECG(signal, found.sampling_rate, found.leads, {"age": 61.0, "sex": "male"})
+
+
+def of_library(path: Path) -> tuple[np.ndarray, float, tuple[str, ...]] | None:
+    """(leads, samples) mV, rate and names, by the library of the format, if there is one."""
+    if path.suffix == ".hea":
+        record = wfdb.rdrecord(str(path.with_suffix("")))
+        assert set(record.units) == {"mV"}
+        return record.p_signal.T, record.fs, tuple(record.sig_name)
+    if path.suffix == ".edf":
+        signals = edfio.read_edf(path).signals
+        scale = [{"uV": 1e-3, "mV": 1.0}[each.physical_dimension] for each in signals]
+        values = np.stack([each.data * factor for each, factor in zip(signals, scale, strict=True)])
+        return (
+            values,
+            signals[0].sampling_frequency,
+            tuple(each.label.removeprefix("ECG ") for each in signals),
+        )
+    if path.suffix == ".dcm":
+        dataset = pydicom.dcmread(path)
+        item = dataset.WaveformSequence[0]
+        units = [each.ChannelSensitivityUnitsSequence[0].CodeValue for each in item.ChannelDefinitionSequence]
+        scale = np.array([{"uV": 1e-3, "mV": 1.0}[unit] for unit in units])[:, None]
+        names = tuple(each.ChannelSourceSequence[0].CodeMeaning for each in item.ChannelDefinitionSequence)
+        return dataset.waveform_array(0).T * scale, float(item.SamplingFrequency), names
+    return None
+
+
+@pytest.mark.parametrize("suffix", STEPS)
+def test_every_format_gives_the_ecg_back(tmp_path, ecg, suffix):
+    path = write(ecg, tmp_path / f"out{suffix}")
+    found = read(path)
+    assert found.leads == LEADS_12 and found.sampling_rate == ecg.sampling_rate
+    assert found.num_samples == ecg.num_samples and "units" not in found.metadata
+    half = STEPS[suffix] / 2 / 1000
+    assert np.abs(found.signal - ecg.signal).max() <= half * 1.001
+    assert found.metadata.get("age") == 61 and found.metadata.get("sex") == "male"
+    theirs = of_library(path)
+    if theirs:
+        values, rate, names = theirs
+        assert rate == ecg.sampling_rate and [name.split()[-1].lower() for name in names] == [
+            name.lower() for name in LEADS_12
+        ]
+        assert np.abs(values - ecg.signal).max() <= half * 1.001
+    again = write(found, tmp_path / f"again{suffix}")  # what is read can be written, and loses nothing more
+    np.testing.assert_allclose(read(again).signal, found.signal, atol=1e-6)
+    assert not [each for each in tmp_path.iterdir() if each.name.startswith(".")]
+
+
+@pytest.mark.parametrize("suffix", [".hea", ".csv", ".npz", ".dcm", ".xml"])
+def test_an_unknown_lead_stays_unknown(tmp_path, ecg, suffix):
+    signal = ecg.signal.copy()
+    signal[4], signal[7, 100:150] = np.nan, np.nan
+    found = read(write(ECG(signal, 500, LEADS_12), tmp_path / f"out{suffix}"))
+    np.testing.assert_array_equal(np.isnan(found.signal), np.isnan(signal))
+
+
+def test_a_suffix_that_names_no_format_is_refused(tmp_path, ecg):
+    with pytest.raises(
+        ValueError, match=r"end it in \.hea \(or nothing\), \.edf, \.dcm, \.xml, \.csv or \.npz"
+    ):
+        write(ecg, tmp_path / "out.mp3")
+    assert not list(tmp_path.iterdir())
