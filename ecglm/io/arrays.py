@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import json
 import struct
+import sys
 import zipfile
 from pathlib import Path
 from typing import IO, Any
@@ -161,7 +162,12 @@ def _parse_npz(path: Path, hints: Hints) -> Recording:
 def _load(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
     with archive.open(entry) as file:
         values: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
-        return values
+    # NumPy makes a string of any 32 bits; the first use of one that is no character fails in Python's core.
+    if values.dtype.kind == "U" and values.size:
+        points = np.frombuffer(values.tobytes(), np.dtype(np.uint32).newbyteorder(values.dtype.byteorder))
+        if points.max(initial=0) > sys.maxunicode:
+            raise ValueError(f"{entry.filename} holds what is no character")
+    return values
 
 
 def _with_own_metadata(recording: Recording, small: dict[str, Any]) -> Recording:

@@ -9,29 +9,26 @@ Source: DICOM PS3.3 A.34 and C.10.9 to C.10.11, PS3.16 CID 3001 (leads), 3263 (e
 
 from __future__ import annotations
 
-import hashlib
 import io
-import math
-import os
 import re
 import warnings as python_warnings
 import zlib
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ecglm.ecg import ECG, LEADS_12, ECGFileError, standard_lead
-from ecglm.io._common import MAX_LEADS, MAX_SAMPLES, Channel, Hints, Recording, read_bytes, written_aside
-from ecglm.io._counts import UNKNOWN_COUNT, to_counts
+from ecglm.ecg import LEADS_12, ECGFileError, standard_lead
+from ecglm.io._common import MAX_LEADS, MAX_SAMPLES, Channel, Hints, Recording, read_bytes
+from ecglm.io._dicom_written import FILTERS, IMPRESSION, write_dicom
 from ecglm.io._xml import beats_of, iso_time, sex_of, tidy, to_number, years_between
 from ecglm.io.scp import LEADS_BY_NUMBER
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
-    from pydicom.uid import UID
+
+__all__ = ["parse", "sniff", "write_dicom"]
 
 MAX_INFLATED = 32 << 20
 """Bytes that a deflated object may grow to: a minute of 12 leads at 1000 Hz has 1.4 MB."""
@@ -46,7 +43,11 @@ _DTYPES = {
 # CID 3001 takes over the numbers of SCP-ECG: "2:1" of MDC and "5.6.3-9-1" of SCPECG are lead I.
 _LEAD_CODE = re.compile(r"(?:2:|5\.6\.3-9-|MDC 2:)(\d{1,3})$")
 _UNIT_NAMES = {"microvolt": "uV", "millivolt": "mV", "volt": "V", "nanovolt": "nV"}
-_FILTERS = (("low", "FilterLowFrequency"), ("high", "FilterHighFrequency"), ("notch", "NotchFilterFrequency"))
+# Elements that are read as they stand: pydicom's conversion of a dozen for each channel shows in the time.
+_LABEL, _SENSITIVITY, _CORRECTION, _BASELINE = 0x003A0203, 0x003A0210, 0x003A0212, 0x003A0213
+_TIME_SKEW, _SAMPLE_SKEW = 0x003A0214, 0x003A0215
+_RATE, _OFFSET = 0x003A001A, 0x00181068
+_CODE, _MEANING = 0x00080100, 0x00080104
 _DERIVED = re.compile(r"MEDIAN|AVERAGE|REPRESENT|TEMPLATE", re.IGNORECASE)
 # Measurements by what their codes mean, in the words of CID 3229 and of SCP-ECG.
 _MEASUREMENTS = {
@@ -64,8 +65,6 @@ _IDENTITY = {
     "OperatorsName": "operator", "StationName": "station", "DeviceSerialNumber": "device_serial_number",
     "StudyID": "study_id", "PatientComments": "patient_comments",
 }  # fmt: skip
-_IMPRESSION = ("18844-1", "LN", "EKG impression")  # the concept under which a reader's report is written
-_UNKNOWN_TIME = "19000101000000"  # the standard demands a time; this one says that none is known
 
 
 def sniff(head: bytes, path: Path) -> bool:
@@ -246,7 +245,7 @@ def _group(path: Path, number: int, item: Dataset, order: str, warnings: list[st
         _channel(where, definition, counts[:, k], padding, warnings)
         for k, definition in enumerate(definitions)
     ]
-    rate, offset = _float(item, "SamplingFrequency"), _float(item, "MultiplexGroupTimeOffset") or 0.0
+    rate, offset = _float(item, _RATE), _float(item, _OFFSET) or 0.0
     if rate is not None and rate <= 0:
         raise ECGFileError(f"{where} states a sampling rate of {rate:g} Hz; it must be above 0")
     label = str(item.get("MultiplexGroupLabel") or "")
@@ -259,14 +258,14 @@ def _channel(
 ) -> Channel:
     name = _lead_name(definition)
     values = counts.astype(np.float32)
-    sensitivity = _float(definition, "ChannelSensitivity")
+    sensitivity = _float(definition, _SENSITIVITY)
     unit = None
     if sensitivity == 0:
         warnings.append(f"{name}: its sensitivity is 0, so its samples are counts without a unit")
     elif sensitivity is not None:
-        correction = _float(definition, "ChannelSensitivityCorrectionFactor")
+        correction = _float(definition, _CORRECTION)
         step = sensitivity * (1.0 if correction is None else correction)
-        baseline = _float(definition, "ChannelBaseline") or 0.0
+        baseline = _float(definition, _BASELINE) or 0.0
         if not (0 < abs(step) < 1e30 and abs(baseline) < 1e30):
             raise ECGFileError(f"{where}: a count of {name!r} would be {step:g}; it is damaged")
         values *= np.float32(step)
@@ -276,7 +275,7 @@ def _channel(
         unit = _unit(units[0]) if units else None
     if padding is not None:
         values[counts == padding] = np.nan
-    if skew := _float(definition, "ChannelSampleSkew") or _float(definition, "ChannelTimeSkew"):
+    if skew := _float(definition, _SAMPLE_SKEW) or _float(definition, _TIME_SKEW):
         warnings.append(f"{name} was sampled {skew:g} later than the other channels; that is not evened out")
     return Channel(name, values, unit)
 
@@ -284,10 +283,10 @@ def _channel(
 def _lead_name(definition: Dataset) -> str:
     """By the code of the channel's source where it is a lead's, else by the names there."""
     sources = definition.get("ChannelSourceSequence")
-    label = str(definition.get("ChannelLabel") or "")
+    label = _word(definition, _LABEL)
     if not sources:
         return label
-    code, meaning = str(sources[0].get("CodeValue") or ""), str(sources[0].get("CodeMeaning") or "")
+    code, meaning = _word(sources[0], _CODE), _word(sources[0], _MEANING)
     if (match := _LEAD_CODE.match(code)) and LEADS_BY_NUMBER.get(int(match[1])):
         return LEADS_BY_NUMBER[int(match[1])]
     if standard_lead(code) in LEADS_12:
@@ -300,8 +299,7 @@ def _lead_name(definition: Dataset) -> str:
 
 
 def _unit(code: Dataset) -> str | None:
-    value = str(code.get("CodeValue") or "").strip()
-    return value or _UNIT_NAMES.get(str(code.get("CodeMeaning") or "").lower().rstrip("s")) or None
+    return _word(code, _CODE) or _UNIT_NAMES.get(_word(code, _MEANING).lower().rstrip("s")) or None
 
 
 def _padding(item: Dataset, dtype: np.dtype) -> int | None:
@@ -426,7 +424,7 @@ def _placement(dataset: Dataset) -> str | None:
 def _filters(item: Dataset) -> dict[str, float]:
     """Of the first channel; a device filters all of a group alike."""
     definition = item.ChannelDefinitionSequence[0]
-    found = {key: _float(definition, name) for key, name in _FILTERS}
+    found = {key: _float(definition, tag) for key, tag in FILTERS}
     return {key: value for key, value in found.items() if value}
 
 
@@ -439,8 +437,7 @@ def _take_annotations(dataset: Dataset, metadata: dict[str, Any], used: list[_Gr
     groups = {group.number + 1: group for group in used}
     for item in dataset.get("WaveformAnnotationSequence") or []:
         names = item.get("ConceptNameCodeSequence")
-        code = str(names[0].get("CodeValue") or "") if names else ""
-        meaning = str(names[0].get("CodeMeaning") or "").strip() if names else ""
+        code, meaning = (_word(names[0], _CODE), _word(names[0], _MEANING)) if names else ("", "")
         text = str(item.get("UnformattedTextValue") or "").strip()
         values = item.get("ConceptCodeSequence")
         positions = _positions(item)
@@ -459,7 +456,7 @@ def _take_annotations(dataset: Dataset, metadata: dict[str, Any], used: list[_Gr
         elif positions:
             continue  # in a median beat
         elif text:
-            (reports if code == _IMPRESSION[0] else statements).append(text)
+            (reports if code == IMPRESSION[0] else statements).append(text)
         elif "NumericValue" in item:
             number = to_number(str(_first(item.NumericValue)))
             key = _MEASUREMENTS.get(meaning.lower().replace("-", " "), meaning or code)
@@ -513,179 +510,15 @@ def _whole(where: str, item: Dataset, name: str) -> int:
     return int(value)
 
 
-def _float(item: Dataset, name: str) -> float | None:
+def _float(item: Dataset, tag: int) -> float | None:
     """A decimal string as a finite number; None where it is missing or none."""
-    value = item.get(name)
-    return None if value in (None, "") else to_number(str(_first(value)))
+    return to_number(_word(item, tag).partition("\\")[0])
 
 
-# ---------------------------------------------------------------------------------------------------- writing
-
-
-def write_dicom(ecg: ECG, path: str | os.PathLike) -> Path:
-    """Write a DICOM waveform object with steps of 0.1 to 0.5 µV (larger beyond ±16.38 mV).
-
-    The standard's bounds choose the object: 12-Lead ECG where every lead is one of the twelve, at 200 to 1000
-    Hz and no longer than 16384 samples; else General ECG, at 200 to 1000 Hz, up to 24 channels; else
-    Ambulatory ECG, at 50 to 1000 Hz, up to 12 channels. Unknown samples carry the group's padding value. Of
-    the metadata: age, sex, acquired, filters, and the report as an annotation. No identity is written.
-
-    Args:
-        ecg: the recording.
-        path: the file.
-
-    Returns:
-        Its path.
-
-    Raises:
-        ValueError: if no object holds that many channels or that sampling rate, or a value is infinite.
-    """
-    from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.sequence import Sequence
-    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
-
-    path = Path(path)
-    if not ecg.num_samples or not ecg.num_leads:
-        raise ValueError(f"{path.name}: the recording holds no samples; there is nothing to write")
-    storage = _storage(path, ecg)
-    # By the content, so that the same ECG gives the same bytes.
-    digest = hashlib.sha256(ecg.signal.tobytes() + f"{ecg.sampling_rate} {ecg.leads}".encode()).hexdigest()
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = storage
-    meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[digest, "instance"])
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    dataset.SpecificCharacterSet = "ISO_IR 192"
-    dataset.SOPClassUID = storage
-    dataset.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
-    dataset.StudyInstanceUID = generate_uid(entropy_srcs=[digest, "study"])
-    dataset.SeriesInstanceUID = generate_uid(entropy_srcs=[digest, "series"])
-    moment = _moment(ecg)
-    dataset.AcquisitionDateTime = moment
-    dataset.StudyDate = dataset.ContentDate = moment[:8]
-    dataset.StudyTime = dataset.ContentTime = moment[8:]
-    dataset.Modality = "ECG"
-    dataset.Manufacturer = "ecglm"
-    dataset.PatientName = dataset.PatientID = dataset.PatientBirthDate = ""
-    dataset.AccessionNumber = dataset.ReferringPhysicianName = dataset.StudyID = ""
-    dataset.SeriesNumber = dataset.InstanceNumber = 1
-    dataset.PatientSex = {"male": "M", "female": "F"}.get(ecg.metadata.get("sex", ""), "")
-    age = ecg.metadata.get("age")
-    if isinstance(age, (int, float)) and math.isfinite(age) and 0 <= age < 1000:
-        dataset.PatientAge = f"{int(age):03d}Y"
-    dataset.AcquisitionContextSequence = Sequence([])
-    report = ecg.metadata.get("report")
-    if isinstance(report, str) and report.strip():
-        dataset.WaveformAnnotationSequence = Sequence(_impression(report))
-    dataset.WaveformSequence = Sequence([_written_group(ecg)])
-    with written_aside(path) as aside:
-        dataset.save_as(aside, enforce_file_format=True)
-    return path
-
-
-def _storage(path: Path, ecg: ECG) -> UID:
-    """UID of the object that may hold the recording."""
-    from pydicom.uid import (
-        AmbulatoryECGWaveformStorage,
-        GeneralECGWaveformStorage,
-        TwelveLeadECGWaveformStorage,
-    )
-
-    rate, count = ecg.sampling_rate, ecg.num_leads
-    if set(ecg.leads) <= set(LEADS_12) and 200 <= rate <= 1000 and ecg.num_samples <= 16384:
-        return TwelveLeadECGWaveformStorage
-    if 200 <= rate <= 1000 and count <= 24:
-        return GeneralECGWaveformStorage
-    if 50 <= rate <= 1000 and count <= 12:
-        return AmbulatoryECGWaveformStorage
-    raise ValueError(
-        f"{path.name}: DICOM holds up to 24 channels at 200 to 1000 Hz or 12 at 50 to 1000 Hz, not {count} "
-        f"at {rate:g} Hz; resample, or select leads"
-    )
-
-
-def _written_group(ecg: ECG) -> Dataset:
-    from pydicom.dataset import Dataset
-    from pydicom.sequence import Sequence
-    from pydicom.valuerep import DS
-
-    group = Dataset()
-    group.MultiplexGroupTimeOffset = "0"
-    group.WaveformOriginality = "ORIGINAL"
-    group.NumberOfWaveformChannels = ecg.num_leads
-    group.NumberOfWaveformSamples = ecg.num_samples
-    group.SamplingFrequency = DS(ecg.sampling_rate, auto_format=True)
-    group.MultiplexGroupLabel = "RHYTHM"
-    units = ecg.metadata.get("units") or {}
-    counts = np.empty((ecg.num_samples, ecg.num_leads), "<i2")
-    definitions = []
-    for k, (lead, row) in enumerate(zip(ecg.leads, ecg.signal, strict=True)):
-        unit = units.get(lead)
-        counts[:, k], step = to_counts(row) if unit is None else to_counts(row, finest=1e-6)
-        definition = Dataset()
-        definition.ChannelLabel = lead[:16]
-        definition.ChannelSourceSequence = Sequence([_lead_code(lead)])
-        definition.ChannelSensitivity = DS(step if unit else round(step * 1e3, 7), auto_format=True)
-        name = {"uV": "microvolt"}.get(unit or "uV", unit)
-        definition.ChannelSensitivityUnitsSequence = Sequence([_code((unit or "uV")[:16], "UCUM", str(name))])
-        definition.ChannelSensitivityCorrectionFactor = "1"
-        definition.ChannelBaseline = "0"
-        definition.ChannelSampleSkew = "0"
-        definition.WaveformBitsStored = 16
-        filters = ecg.metadata.get("filters") or {}
-        for key, attribute in _FILTERS:
-            if isinstance(filters.get(key), (int, float)):
-                setattr(definition, attribute, DS(filters[key], auto_format=True))
-        definitions.append(definition)
-    group.ChannelDefinitionSequence = Sequence(definitions)
-    group.WaveformBitsAllocated = 16
-    group.WaveformSampleInterpretation = "SS"
-    group.add_new(0x5400100A, "OW", np.array([UNKNOWN_COUNT], "<i2").tobytes())
-    group.add_new(0x54001010, "OW", counts.tobytes())
-    return group
-
-
-def _lead_code(lead: str) -> Dataset:
-    number = {name: number for number, name in LEADS_BY_NUMBER.items()}.get(lead)
-    if number is not None:
-        return _code(f"2:{number}", "MDC", f"Lead {lead}")
-    return _code(lead[:16], "99ECGLM", lead[:64])
-
-
-def _code(value: str, scheme: str, meaning: str) -> Dataset:
-    from pydicom.dataset import Dataset
-
-    code = Dataset()
-    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, scheme, meaning
-    return code
-
-
-def _impression(report: str) -> list[Dataset]:
-    """Annotations of at most 1024 characters, as the standard bounds them."""
-    from pydicom.dataset import Dataset
-    from pydicom.sequence import Sequence
-
-    items = []
-    text = report.strip()
-    while text:
-        # Not before or behind a space, which the value's padding would swallow.
-        length = min(1024, len(text))
-        while 1 < length < len(text) and (text[length].isspace() or text[length - 1].isspace()):
-            length -= 1
-        item = Dataset()
-        item.ConceptNameCodeSequence = Sequence([_code(*_IMPRESSION)])
-        item.ReferencedWaveformChannels = [1, 0]
-        item.AnnotationGroupNumber = 0
-        item.UnformattedTextValue = text[:length]
-        items.append(item)
-        text = text[length:]
-    return items
-
-
-def _moment(ecg: ECG) -> str:
-    try:
-        return (
-            datetime.fromisoformat(str(ecg.metadata.get("acquired"))).strftime("%Y%m%d%H%M%S").rjust(14, "0")
-        )
-    except ValueError:
-        return _UNKNOWN_TIME
+def _word(item: Dataset, tag: int) -> str:
+    """An ASCII value as it stands there; "" where it is missing."""
+    element = item.get_item(tag) if tag in item else None
+    value = element.value if element is not None else None
+    if isinstance(value, bytes):
+        return value.decode("latin-1").strip(" \0")
+    return "" if value is None else str(value).strip()

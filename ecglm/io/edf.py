@@ -18,6 +18,7 @@ import re
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -227,13 +228,17 @@ def _text(field: bytes) -> str:
 
 
 def _number(path: Path, field: bytes, what: str) -> float:
-    text = _text(field).replace(",", ".")
     try:
-        value = float(text) if "_" not in text else math.nan
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ECGFileError(f"{path}: the {what} reads {text!r}, which is no number; the header is damaged")
+        value = float(field)
+    except ValueError:  # e.g. a comma for the point, or a zero byte behind
+        try:
+            value = float(_text(field).replace(",", "."))
+        except ValueError:
+            value = math.nan
+    if not math.isfinite(value) or b"_" in field:
+        raise ECGFileError(
+            f"{path}: the {what} reads {_text(field)!r}, which is no number; the header is damaged"
+        )
     return value
 
 
@@ -339,14 +344,19 @@ def _scaled(
             values *= np.float32(gain)
             if shift := low - least * gain:
                 values += np.float32(shift)
-        # By the digits of the header: 4999 samples in 9.998 s are 500 Hz, in floating point a little more.
-        rate = float(signal.num_samples / Fraction(repr(header.duration))) if header.duration else None
+        rate = _rate(signal.num_samples, header.duration) if header.duration else None
         rows.append(Channel(label, values, (signal.unit or None) if usable else None, rate))
     if not header.duration and len({len(row.values) for row in rows}) > 1:
         raise ECGFileError(
             f"{path} states records of 0 s, and channels of different length; no rate fits them"
         )
     return rows
+
+
+@lru_cache(maxsize=64)
+def _rate(num_samples: int, duration: float) -> float:
+    """Hz, by the digits of the header: 4999 samples in 9.998 s are 500 Hz, in floats a little more."""
+    return float(num_samples / Fraction(repr(duration)))
 
 
 def _lay_out(

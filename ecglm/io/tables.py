@@ -192,6 +192,8 @@ def _is_numeric(line: str, delimiter: str, decimal: str) -> bool:
     fields = _fields(line, delimiter)
     while len(fields) > 1 and not fields[-1]:
         fields.pop()
+    if not fields:  # an empty line, where blanks separate
+        return False
     first, rest = fields[0], fields[1:]
     known = [_number(each, decimal) for each in rest]
     if any(each is None for each in known):
