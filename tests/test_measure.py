@@ -68,13 +68,15 @@ BAD = {
     "one sample": np.zeros((12, 1)),
     "empty": np.zeros((12, 0)),
     "asystole": 0.004 * np.random.default_rng(0).standard_normal((12, 5000)),
+    "noise": 0.3 * np.random.default_rng(1).standard_normal((12, 5000)).cumsum(1) / 30,
+    "noise in one lead": 0.05 * np.random.default_rng(1).standard_normal((1, 5000)).cumsum(1),
     "infinite": np.full((12, 5000), np.inf),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_without_an_ecg_nothing_is_measured_and_the_reason_is_given(name):
-    measured = ecglm.measure(ECG(BAD[name], 500))
+    measured = ecglm.measure(ECG(BAD[name], 500, ("II",) if len(BAD[name]) == 1 else ecglm.LEADS_12))
     assert isinstance(measured, Measurements)
     assert measured.r_peaks == () and measured.waves == [] and measured.reasons
     numbers = (measured.heart_rate, measured.pr, measured.qrs, measured.qt, measured.qtc, measured.axis)
