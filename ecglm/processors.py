@@ -1,5 +1,5 @@
-"""From recordings and texts to tensors: the one place where preprocessing is defined, saved beside the
-weights it was used with.
+"""From recordings, pictures and texts to tensors: the one place where preprocessing is defined, saved beside
+the weights it was used with.
 
 Training, evaluation, pipelines and the command line all call these objects, so a model never meets an input
 that was prepared in another way. The order of the steps is fixed (docs/preprocessing.md):
@@ -10,11 +10,13 @@ that was prepared in another way. The order of the steps is fixed (docs/preproce
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from PIL import Image, ImageOps
 from transformers import (
     AutoTokenizer,
     BatchFeature,
@@ -23,10 +25,33 @@ from transformers import (
     ProcessorMixin,
 )
 from transformers.feature_extraction_utils import FeatureExtractionMixin
+from transformers.image_processing_base import ImageProcessingMixin
 
 from ecglm import preprocessing
 from ecglm.assets import refuse_unknown, resolve_text_model
 from ecglm.ecg import ECG, LEADS_12, derive_limb_leads, standard_lead
+
+_FITS = ("stretch", "crop", "pad", "anyres")
+_RESAMPLE = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+_HALF = (0.5, 0.5, 0.5)
+_IMAGENET, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_CLIP, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+_PINPOINTS = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))
+
+IMAGE_PRESETS: dict[str, dict[str, Any]] = {
+    "vit": {"size": 224, "fit": "stretch", "resample": "bilinear", "mean": _HALF, "std": _HALF},
+    "beit": {"size": 224, "fit": "stretch", "resample": "bilinear", "mean": _HALF, "std": _HALF},
+    "swin": {"size": 224, "fit": "stretch", "resample": "bicubic", "mean": _IMAGENET, "std": _IMAGENET_STD},
+    "siglip": {"size": 224, "fit": "stretch", "resample": "bicubic", "mean": _HALF, "std": _HALF},
+    "clip": {"size": 224, "fit": "crop"},
+    "llava_1.5": {"size": 336, "fit": "pad"},
+    "llava_next": {"size": 336, "fit": "anyres", "pinpoints": _PINPOINTS},
+    "gem": {"size": 336, "fit": "crop"},
+}
+"""Arguments of `ECGImageProcessor` as the published checkpoints have them (their preprocessor_config.json).
+
+"llava_next" is PULSE's as well; "gem" is the path that GEM calls "ori".
+"""
 
 
 class ECGFeatureExtractor(FeatureExtractionMixin):
@@ -178,6 +203,197 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
             zeros = np.zeros((len(missing), ecg.num_samples), dtype=np.float32)
             ecg = replace(ecg, signal=np.concatenate([ecg.signal, zeros]), leads=(*ecg.leads, *missing))
         return ecg.select(self.leads)
+
+
+class ECGImageProcessor(ImageProcessingMixin):
+    """Turns pictures of ECG pages into `pixel_values`, with Pillow and NumPy alone.
+
+    `ECGImageProcessor(**IMAGE_PRESETS["llava_next"])` prepares a picture as PULSE does. A page is wider than
+    high, and what becomes of that is `fit`:
+
+        stretch   squashed to the size (ViT, BEiT, Swin, SigLIP)
+        crop      the shorter side fitted, the middle kept; of a landscape page the sides are lost (CLIP, GEM)
+        pad       made square with the mean colour, so all of it is kept (LLaVA-1.5)
+        anyres    the whole squashed, and tiles of the page at a larger size (LLaVA-NeXT, PULSE)
+
+    Transparent pictures are laid on white and photographs turned as their camera says, which the originals do
+    not do.
+
+    Args:
+        size: height and width of a view, dots; one number for both.
+        fit: one of the above.
+        resample: "bicubic" or "bilinear".
+        mean: of red, green and blue (0 to 1), which is subtracted.
+        std: by which they are divided.
+        pinpoints: for "anyres", widths and heights of the canvases that are cut into tiles; multiples of
+            `size`.
+        crop_box: left, upper, right and lower edge of what is kept before all else, as shares of width and
+            height: (0.03, 0.18, 0.98, 0.97) leaves out the header of most printouts, which may tell the
+            diagnosis. None keeps all.
+
+    Raises:
+        ValueError: if an argument is not among those allowed.
+    """
+
+    model_input_names = ["pixel_values"]
+
+    def __init__(
+        self,
+        size: int | Sequence[int] = 224,
+        fit: str = "stretch",
+        resample: str = "bicubic",
+        mean: Sequence[float] = _CLIP,
+        std: Sequence[float] = _CLIP_STD,
+        pinpoints: Sequence[Sequence[int]] | None = None,
+        crop_box: Sequence[float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.size = [size, size] if isinstance(size, int) else list(size)
+        self.fit, self.resample = fit, resample
+        self.mean, self.std = list(mean), list(std)
+        self.pinpoints = None if pinpoints is None else [list(canvas) for canvas in pinpoints]
+        self.crop_box = None if crop_box is None else list(crop_box)
+        for name, value, allowed in (("fit", fit, _FITS), ("resample", resample, tuple(_RESAMPLE))):
+            if value not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
+        height, width = self.size
+        if not (height > 0 and width > 0) or (fit != "stretch" and height != width):
+            raise ValueError(f"size must be one positive number for fit={fit!r}, got {size!r}")
+        if (fit == "anyres") != bool(pinpoints):
+            raise ValueError(f"fit='anyres' and pinpoints go together, got fit={fit!r}, {pinpoints=}")
+        if any(w % width or h % height for w, h in pinpoints or ()):
+            raise ValueError(f"pinpoints must be multiples of size={height}, got {pinpoints}")
+        if crop_box is not None:
+            left, top, right, bottom = crop_box
+            if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+                raise ValueError(f"crop_box must be shares left < right and upper < lower, got {crop_box}")
+
+    @classmethod
+    def argument_names(cls) -> list[str]:
+        """What a recipe may set."""
+        return [name for name in inspect.signature(cls.__init__).parameters if name not in ("self", "kwargs")]
+
+    def __call__(self, images: Any, return_tensors: str | None = "np") -> BatchFeature:
+        """Prepare one picture or several.
+
+        Args:
+            images: a Pillow image, an array (height, width, 3) or (height, width) uint8, a drawn page, or a
+                list of these.
+            return_tensors: "np" or "pt".
+
+        Returns:
+            `pixel_values` float32, (batch, 3, height, width); for "anyres" (batch, views, 3, height, width),
+                the whole first, then the tiles row by row, and zeros where a picture has fewer than another.
+                With "anyres" also `image_sizes`, (batch, 2) int64: height and width of each picture, and
+                `num_views`, (batch,) int64.
+
+        Raises:
+            ValueError: if something is no picture.
+        """
+        pictures = [_picture(one) for one in (images if isinstance(images, list | tuple) else [images])]
+        if not pictures:
+            raise ValueError("no picture was given")
+        if self.crop_box is not None:
+            pictures = [self._cropped(picture) for picture in pictures]
+        views = [self._normalized(self._views(picture)) for picture in pictures]
+        if self.fit != "anyres":
+            return BatchFeature({"pixel_values": np.concatenate(views)}, tensor_type=return_tensors)
+        counts = np.array([len(each) for each in views])
+        values = np.zeros((len(views), counts.max(), 3, *self.size), np.float32)
+        for row, each in zip(values, views, strict=True):
+            row[: len(each)] = each
+        sizes = np.array([(picture.height, picture.width) for picture in pictures])
+        found = {"pixel_values": values, "image_sizes": sizes, "num_views": counts}
+        return BatchFeature(found, tensor_type=return_tensors)
+
+    def canvas(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height of the canvas that "anyres" cuts into tiles, of a picture of that size.
+
+        It is the one that keeps most of the picture's dots; among equals the one with least to spare.
+        """
+
+        def kept(canvas: list[int]) -> tuple[int, int]:
+            scale = min(canvas[0] / width, canvas[1] / height)
+            dots = min(int(width * scale) * int(height * scale), width * height)
+            return dots, dots - canvas[0] * canvas[1]
+
+        assert self.pinpoints is not None, "only 'anyres' has canvases"
+        best = max(self.pinpoints, key=kept)
+        return best[0], best[1]
+
+    def _views(self, picture: Image.Image) -> list[Image.Image]:
+        height, width = self.size
+        resample = _RESAMPLE[self.resample]
+        if self.fit == "stretch":
+            return [picture.resize((width, height), resample)]
+        if self.fit == "anyres":
+            tiles = self._tiles(picture, resample)
+            return [picture.resize((width, height), resample), *tiles]
+        if self.fit == "pad":
+            side = max(picture.size)
+            square = Image.new("RGB", (side, side), tuple(int(value * 255) for value in self.mean))
+            square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+            picture = square
+        short = min(picture.size)
+        picture = picture.resize(tuple(int(height * side / short) for side in picture.size), resample)
+        left, top = (picture.width - width) // 2, (picture.height - height) // 2
+        return [picture.crop((left, top, left + width, top + height))]
+
+    def _tiles(self, picture: Image.Image, resample: Image.Resampling) -> list[Image.Image]:
+        """The picture on the best canvas, cut into views."""
+        across, down = self.canvas(*picture.size)
+        by_width, by_height = across / picture.width, down / picture.height
+        if by_width < by_height:
+            size = across, min(math.ceil(picture.height * by_width), down)
+        else:
+            size = min(math.ceil(picture.width * by_height), across), down
+        canvas = Image.new("RGB", (across, down))
+        canvas.paste(picture.resize(size, resample), ((across - size[0]) // 2, (down - size[1]) // 2))
+        height, width = self.size
+        corners = [(x, y) for y in range(0, down, height) for x in range(0, across, width)]
+        return [canvas.crop((x, y, x + width, y + height)) for x, y in corners]
+
+    def _normalized(self, views: list[Image.Image]) -> np.ndarray:
+        """(views, 3, height, width) float32, in the order of operations of transformers' processors."""
+        values = (np.stack([np.asarray(view) for view in views]) * (1 / 255)).astype(np.float32)
+        values = (values - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
+        return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
+
+    def _cropped(self, picture: Image.Image) -> Image.Image:
+        assert self.crop_box is not None
+        sides = (picture.width, picture.height) * 2
+        left, top, right, bottom = (
+            round(share * side) for share, side in zip(self.crop_box, sides, strict=True)
+        )
+        return picture.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
+
+
+def _picture(given: Any) -> Image.Image:
+    """What was given as an upright RGB image on white."""
+    given = getattr(given, "image", given)  # a drawn page
+    if isinstance(given, np.ndarray):
+        if (
+            given.dtype != np.uint8
+            or given.ndim not in (2, 3)
+            or given.shape[2:] not in ((), (1,), (3,), (4,))
+        ):
+            raise ValueError(
+                "an array must be (height, width, 3) or (height, width) uint8, "
+                f"got {given.shape} {given.dtype}"
+            )
+        given = Image.fromarray(given[..., 0] if given.shape[2:] == (1,) else given)
+    if not isinstance(given, Image.Image):
+        raise ValueError(f"a picture must be a Pillow image or an array, got {type(given).__name__}")
+    if not all(given.size):
+        raise ValueError(f"the picture has {given.width} x {given.height} dots; give one with some")
+    given = ImageOps.exif_transpose(given)
+    if given.mode.startswith("I"):  # 16 bits of grey
+        given = Image.fromarray((np.asarray(given).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8))
+    if given.has_transparency_data:
+        given = given.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", given.size, "white"), given).convert("RGB")
+    return given.convert("RGB")
 
 
 class ECGProcessor(ProcessorMixin):

@@ -65,6 +65,18 @@ def ecg_image_fixtures() -> Path:
 
 
 @pytest.fixture(scope="session")
+def llava_fixtures() -> Path:
+    """Views of a page, and sizes of grids, computed by PULSE's code."""
+    return _folder("ECGLM_FIXTURES", "llava_anyres") / "llava_anyres"
+
+
+@pytest.fixture(scope="session")
+def gem_fixtures() -> Path:
+    """Numbers computed by GEM's authors' code on random weights."""
+    return _folder("ECGLM_FIXTURES", "gem") / "gem"
+
+
+@pytest.fixture(scope="session")
 def model_folder(tmp_path_factory):
     """Makes folders as training leaves them: `model_folder("merl")` holds a tiny, untrained model."""
     import torch
