@@ -92,6 +92,36 @@ def test_texts_of_a_frozen_encoder_are_encoded_once(batch, monkeypatch):
     torch.testing.assert_close(model.get_text_features(batch["input_ids"], batch["attention_mask"]), first)
 
 
+def test_an_encoder_is_taken_over_and_nothing_else(model_folder):
+    """`ecg_model` brings the encoder with its sizes; all other parts are the recipe's own."""
+    folder = model_folder("merl_small")
+    donor = MERLSmallModel.from_pretrained(folder)
+    sizes = {"hidden_sizes": [4, 4, 4], "depths": [1, 1, 1], "projection_size": 8, "ecg_model": str(folder)}
+    model = MERLSmallModel.build(MERLSmallConfig(**TINY | sizes))
+    assert model.config.hidden_sizes == donor.config.hidden_sizes
+    assert model.config.projection_size == 8
+    for name, weight in model.ecg_encoder.state_dict().items():
+        torch.testing.assert_close(weight, donor.ecg_encoder.state_dict()[name])
+    assert not torch.equal(
+        model.text_model.get_input_embeddings().weight[4:20],
+        donor.text_model.get_input_embeddings().weight[4:20],
+    )
+
+
+def test_an_encoder_of_another_kind_or_preparation_is_refused(model_folder):
+    from transformers import AutoProcessor
+
+    with pytest.raises(ValueError, match=r"type ecglm_merl;.*type ecglm_merl_small"):
+        MERLSmallModel.build(MERLSmallConfig(**TINY, ecg_model=str(model_folder("merl"))))
+    folder = model_folder("merl_small")
+    model = MERLSmallModel.build(MERLSmallConfig(**TINY, ecg_model=str(folder)))
+    processor = AutoProcessor.from_pretrained(folder)
+    model.adopt_processor(processor)
+    processor.feature_extractor.sampling_rate = 123
+    with pytest.raises(ValueError, match=r"prepared in another way.*sampling_rate"):
+        model.adopt_processor(processor)
+
+
 def test_wrong_shapes_are_named(model, batch):
     with pytest.raises(ValueError, match=r"12 leads.*\(2, 3, 100\)"):
         model.encode(torch.randn(2, 3, 100))

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
-from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModel, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput
 
 from ecglm.assets import resolve_text_model
+from ecglm.processors import ECGFeatureExtractor
 
 
 class ECGPreTrainedModel(PreTrainedModel):
@@ -26,6 +27,9 @@ class ECGPreTrainedModel(PreTrainedModel):
     """Children that `encode` needs; empty: all. A model built around the encoder leaves the others out."""
     pretrained_parts: tuple[str, ...] = ()
     """Prefixes of the parameters that `build` loaded from elsewhere instead of drawing them."""
+
+    donor_extractor: ECGFeatureExtractor | None = None
+    """What prepared recordings for an encoder that `build` took over; ours must prepare them alike."""
 
     @classmethod
     def build(cls, config: PreTrainedConfig) -> Self:
@@ -49,7 +53,20 @@ class ECGPreTrainedModel(PreTrainedModel):
         return {}
 
     def adopt_processor(self, processor: Any) -> None:
-        """Make model and processor agree once both are built: special tokens, vocabulary. Here nothing."""
+        """Make model and processor agree once both are built; systems add special tokens and vocabulary.
+
+        Raises:
+            ValueError: if the processor prepares recordings in another way than the encoder's own did.
+        """
+        if self.donor_extractor is not None:
+            wanted, ours = self.donor_extractor, processor.feature_extractor
+            names = [name for name in wanted.argument_names() if getattr(wanted, name) != getattr(ours, name)]
+            if names:
+                settings = ", ".join(f"{name}: {getattr(wanted, name)}" for name in names)
+                raise ValueError(
+                    f"the encoder in {self.config.ecg_model} reads recordings prepared in another way; "
+                    f"set in the recipe's section 'processor' {settings}"
+                )
 
     def encode(self, input_values: torch.Tensor) -> BaseModelOutputWithPooling:
         """ECG features before any projection.
@@ -98,6 +115,37 @@ class ContrastiveOutput(ModelOutput):
     logits_per_ecg: torch.Tensor | None = None
     ecg_embeds: torch.Tensor | None = None
     text_embeds: torch.Tensor | None = None
+
+
+def load_ecg_model(name: str) -> PreTrainedModel:
+    """The pretrained model whose ECG encoder a recipe takes over, in float32.
+
+    Args:
+        name: a folder that `ecglm train` wrote, or a hub name.
+
+    Raises:
+        ValueError: if it can be loaded neither from a folder nor from the hub, or lacks weights.
+    """
+    return _whole(AutoModel, "ecg_model", name)
+
+
+def load_language_model(name: str) -> PreTrainedModel:
+    """The pretrained causal language model that a recipe names, in float32; as `load_ecg_model`."""
+    return _whole(AutoModelForCausalLM, "text_model", name)
+
+
+def _whole(auto_class: Any, key: str, name: str) -> PreTrainedModel:
+    try:
+        model, info = auto_class.from_pretrained(name, dtype=torch.float32, output_loading_info=True)
+    except OSError as error:  # transformers' word for "neither on this machine nor on the hub"
+        raise ValueError(
+            f"{key} {name!r} is neither a model folder nor can it be fetched from the hub; set "
+            f"model.{key} to a folder that `ecglm train` wrote, or leave it out for fresh weights"
+        ) from error
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])
+        raise ValueError(f"{key} {name!r} lacks {len(missing)} weights, such as {missing[0]}")
+    return model
 
 
 def load_text_model(name: str) -> PreTrainedModel:

@@ -30,9 +30,9 @@ from transformers import (
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOutputWithPast
 
-from ecglm.models._base import ECGPreTrainedModel
+from ecglm.models._base import ECGPreTrainedModel, load_ecg_model, load_language_model
 from ecglm.models._registry import register
-from ecglm.processors import ECGFeatureExtractor, ECGProcessor
+from ecglm.processors import ECGProcessor
 from ecglm.prompts import chat_template
 
 _POOLINGS = ("adaptive", "queries", "none")
@@ -147,8 +147,6 @@ class ECGLLMForConditionalGeneration(ECGPreTrainedModel, GenerationMixin):
     main_input_name = "input_ids"
     batch_format = "chat"
     accepts_loss_kwargs = True
-    donor_extractor: ECGFeatureExtractor | None = None
-    """What prepared recordings for the encoder that `build` took over; ours must prepare them alike."""
     _supports_sdpa = True
     _supports_flash_attn = True
 
@@ -176,35 +174,22 @@ class ECGLLMForConditionalGeneration(ECGPreTrainedModel, GenerationMixin):
         Raises:
             ValueError: if a folder or hub name cannot be loaded, or holds no encoder.
         """
-        parts = {"ecg_model": (AutoModel, "ecg_config"), "text_model": (AutoModelForCausalLM, "text_config")}
-        loaded = {}
-        for source, (auto_class, sub_config) in parts.items():
-            name = getattr(config, source)
-            if name is None:
-                continue
-            try:
-                loaded[source], info = auto_class.from_pretrained(
-                    name, dtype=torch.float32, output_loading_info=True
-                )
-            except OSError as error:  # transformers' word for "neither on this machine nor on the hub"
-                raise ValueError(
-                    f"{source} {name!r} is neither a model folder nor can it be fetched from the hub; set "
-                    f"model.{source} to a folder that `ecglm train` wrote, or leave it out for fresh weights"
-                ) from error
-            if info["missing_keys"]:
-                missing = sorted(info["missing_keys"])
-                raise ValueError(f"{source} {name!r} lacks {len(missing)} weights, such as {missing[0]}")
-            setattr(config, sub_config, loaded[source].config)
+        ecg_model = load_ecg_model(config.ecg_model) if config.ecg_model else None
+        text_model = load_language_model(config.text_model) if config.text_model else None
+        if ecg_model is not None:
+            config.ecg_config = ecg_model.config
+        if text_model is not None:
+            config.text_config = text_model.config
         model = cls(config)
-        if "ecg_model" in loaded:
+        if ecg_model is not None:
             # Parts of the donor that `encode` does not need are left behind.
-            model.ecg_model.load_state_dict(loaded["ecg_model"].state_dict(), strict=False)
+            model.ecg_model.load_state_dict(ecg_model.state_dict(), strict=False)
             model.donor_extractor = AutoFeatureExtractor.from_pretrained(config.ecg_model)
-        if "text_model" in loaded:
-            model.language_model.load_state_dict(loaded["text_model"].state_dict())
-            model.generation_config = loaded["text_model"].generation_config
-        targets = {"ecg_model": "ecg_model.", "text_model": "language_model."}
-        model.pretrained_parts = tuple(targets[source] for source in loaded)
+            model.pretrained_parts += ("ecg_model.",)
+        if text_model is not None:
+            model.language_model.load_state_dict(text_model.state_dict())
+            model.generation_config = text_model.generation_config
+            model.pretrained_parts += ("language_model.",)
         return model
 
     def adopt_processor(self, processor: ECGProcessor) -> None:
@@ -216,15 +201,7 @@ class ECGLLMForConditionalGeneration(ECGPreTrainedModel, GenerationMixin):
         Raises:
             ValueError: if the processor prepares recordings in another way than the encoder's own did.
         """
-        if self.donor_extractor is not None:
-            wanted, ours = self.donor_extractor, processor.feature_extractor
-            names = [name for name in wanted.argument_names() if getattr(wanted, name) != getattr(ours, name)]
-            if names:
-                settings = ", ".join(f"{name}: {getattr(wanted, name)}" for name in names)
-                raise ValueError(
-                    f"the encoder in {self.config.ecg_model} reads recordings prepared in another way; "
-                    f"set in the recipe's section 'processor' {settings}"
-                )
+        super().adopt_processor(processor)
         tokenizer = processor.tokenizer
         if processor.ecg_token not in tokenizer.get_vocab():
             tokenizer.add_special_tokens({"additional_special_tokens": [processor.ecg_token]})

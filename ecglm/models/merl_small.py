@@ -21,14 +21,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import AutoConfig, AutoModel, PreTrainedConfig
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, PreTrainedConfig
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from ecglm.assets import resolve_text_model
 from ecglm.layers import SqueezeExcitationBlock, pool_text
 from ecglm.losses import sigmoid_loss
-from ecglm.models._base import ContrastiveOutput, ECGTextModel
+from ecglm.models._base import ContrastiveOutput, ECGTextModel, load_ecg_model, load_text_model
 from ecglm.models._registry import register
 
 
@@ -49,6 +48,8 @@ class MERLSmallConfig(PreTrainedConfig):
             layers.
         text_model: where `MERLSmallModel.build` takes the text encoder's weights and `text_config` from: a
             hub name, a folder, or "sentence-encoder" (the `text` extra). None: from scratch.
+        ecg_model: folder of a trained MERL-small from which `build` takes the ECG encoder, its sizes and its
+            weights; the rest starts afresh. None: the encoder too.
         text_pooling: "mean" of the tokens, "pooler" (the encoder's own) or "cls" (the first).
         freeze_text: leave the text encoder as it is and in eval mode; its projection is learnt.
         initial_scale: factor of the cosines at the start.
@@ -74,6 +75,7 @@ class MERLSmallConfig(PreTrainedConfig):
     text_dropout: float = 0.1
     text_config: dict | PreTrainedConfig | None = None
     text_model: str | None = None
+    ecg_model: str | None = None
     text_pooling: str = "mean"
     freeze_text: bool = False
     initial_scale: float = 10.0
@@ -161,26 +163,32 @@ class MERLSmallModel(ECGTextModel):
 
     @classmethod
     def build(cls, config: MERLSmallConfig) -> "MERLSmallModel":
-        """A fresh model, beside the text encoder that `config.text_model` names where it names one.
+        """A fresh model, beside the encoders that `config.text_model` and `config.ecg_model` name.
 
         Raises:
-            ValueError: if the text encoder cannot be loaded.
-            FileNotFoundError: if it is the sentence encoder and the `text` extra is not installed.
+            ValueError: if one cannot be loaded, or `config.ecg_model` is of another kind.
+            FileNotFoundError: if the text encoder is the sentence encoder and the `text` extra is missing.
         """
-        if config.text_model is None:
-            return cls(config)
-        source = resolve_text_model(config.text_model)
-        try:
-            text_model = AutoModel.from_pretrained(source, dtype=torch.float32)
-        except OSError as error:  # transformers' word for "neither on this machine nor on the hub"
-            raise ValueError(
-                f"text model {config.text_model!r} is no folder and cannot be fetched from the hub; give a "
-                "folder, 'sentence-encoder' (the text extra), or null to train one from scratch"
-            ) from error
-        config.text_config = text_model.config
+        text_model = load_text_model(config.text_model) if config.text_model else None
+        donor = load_ecg_model(config.ecg_model) if config.ecg_model else None
+        if text_model is not None:
+            config.text_config = text_model.config
+        if donor is not None:
+            if not isinstance(donor, cls):
+                raise ValueError(
+                    f"ecg_model: {config.ecg_model} holds a model of type {donor.config.model_type}; "
+                    f"its encoder can only be that of a model of type {config.model_type}"
+                )
+            for name in ("num_leads", "stem_kernel_size", "kernel_size", "hidden_sizes", "depths"):
+                setattr(config, name, getattr(donor.config, name))
         model = cls(config)
-        model.text_model.load_state_dict(text_model.state_dict())
-        model.pretrained_parts = ("text_model.",)
+        if text_model is not None:
+            model.text_model.load_state_dict(text_model.state_dict())
+            model.pretrained_parts += ("text_model.",)
+        if donor is not None:
+            model.ecg_encoder.load_state_dict(donor.ecg_encoder.state_dict())
+            model.donor_extractor = AutoFeatureExtractor.from_pretrained(config.ecg_model)
+            model.pretrained_parts += ("ecg_encoder.",)
         return model
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -196,6 +204,7 @@ class MERLSmallModel(ECGTextModel):
 
         Padding goes to the right, or a text's positions, and so its embedding, would hang on its neighbours.
         """
+        super().adopt_processor(processor)
         processor.tokenizer.padding_side = "right"
         if self.config.text_model is None and len(processor.tokenizer) != self.config.text_config.vocab_size:
             self.text_model.resize_token_embeddings(len(processor.tokenizer), mean_resizing=False)
