@@ -30,14 +30,28 @@ SCRATCH = [
     "model.text_config={num_hidden_layers: 0}",
     "processor.tokenizer={train: sentencepiece, vocab_size: 1500, lowercase: true}",
 ]
-SIMULATED = ["data.name=simulated", "data.num_records=3000", "trainer.num_train_epochs=12"]
-AFTERWARDS = ["trainer.num_train_epochs=25", "trainer.learning_rate=2e-3", "augment.templates=0.2"]
+AFTERWARDS = ["trainer.num_train_epochs=25", "trainer.learning_rate=1e-3"]
+SIMULATED = {  # name → recipe and overrides of the stage that training goes on from
+    "simulated": ("merl/pretrain_small_simulated", []),
+    "simulated-reports": (
+        "merl/pretrain_small_reports",
+        [
+            *("data.name=simulated", "data.num_records=16000", "trainer.num_train_epochs=10"),
+            *("model.dropout=0.1", "augment={shift: 0.05, spans: {per_record: 3, max_words: 7, whole: 0.3}}"),
+        ],
+    ),
+}
 KNOWLEDGE = ["ckepe/ptbxl", "zero_shot/ptbxl_unseen", "zero_shot/ptbxl_names"]
 TEXTS = {  # name → recipe, overrides, prompt sets
     "statements": ("merl/pretrain_small", [], KNOWLEDGE),
-    "statements-simulated": ("merl/pretrain_small", AFTERWARDS, KNOWLEDGE),
+    "statements-simulated": ("merl/pretrain_small", [*AFTERWARDS, "augment.templates=0.2"], KNOWLEDGE),
     "statements-scratch": ("merl/pretrain_small", SCRATCH, KNOWLEDGE),
     "reports": ("merl/pretrain_small_reports", [], ["zero_shot/ptbxl_reports", *KNOWLEDGE]),
+    "reports-simulated": (
+        "merl/pretrain_small_reports",
+        AFTERWARDS,
+        ["zero_shot/ptbxl_reports", *KNOWLEDGE],
+    ),
 }
 
 
@@ -48,18 +62,21 @@ def trained(args: argparse.Namespace, text: str, seed: int) -> Path:
         recipe, overrides, _ = TEXTS[text]
         given = [f"data.root={args.root}", f"data.folds={args.folds}", f"trainer.seed={seed}"]
         if text == "statements-simulated":
-            given += [f"init_from={simulated(args)}"]
+            given += [f"init_from={simulated(args, 'simulated')}"]
+        if text == "reports-simulated":  # another tokenizer, so only the ECG encoder goes on
+            given += [f"model.ecg_model={simulated(args, 'simulated-reports')}"]
         start = time.process_time()
         train.run(recipe, [*overrides, *given, "trainer.use_cpu=true", *args.set], out=folder)
         print(f"{folder.name}: {(time.process_time() - start) / 60:.1f} core minutes", file=sys.stderr)
     return folder
 
 
-def simulated(args: argparse.Namespace) -> Path:
+def simulated(args: argparse.Namespace, name: str) -> Path:
     """A model that has seen simulated ECGs only; all seeds go on from this one."""
-    folder = args.out / "simulated"
+    folder = args.out / name
     if not folder.exists():
-        train.run("merl/pretrain_small", [*SIMULATED, "trainer.use_cpu=true", *args.set], out=folder)
+        recipe, overrides = SIMULATED[name]
+        train.run(recipe, [*overrides, "trainer.use_cpu=true", *args.set], out=folder)
     return folder
 
 
