@@ -25,7 +25,7 @@ from transformers import (
     ProcessorMixin,
 )
 from transformers.feature_extraction_utils import FeatureExtractionMixin
-from transformers.image_processing_base import ImageProcessingMixin
+from transformers.image_processing_utils import BaseImageProcessor
 
 from ecglm import preprocessing
 from ecglm.assets import refuse_unknown, resolve_text_model
@@ -205,7 +205,7 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         return ecg.select(self.leads)
 
 
-class ECGImageProcessor(ImageProcessingMixin):
+class ECGImageProcessor(BaseImageProcessor):
     """Turns pictures of ECG pages into `pixel_values`, with Pillow and NumPy alone.
 
     `ECGImageProcessor(**IMAGE_PRESETS["llava_next"])` prepares a picture as PULSE does. A page is wider than
@@ -217,7 +217,7 @@ class ECGImageProcessor(ImageProcessingMixin):
         anyres    the whole squashed, and tiles of the page at a larger size (LLaVA-NeXT, PULSE)
 
     Transparent pictures are laid on white and photographs turned as their camera says, which the originals do
-    not do.
+    not do. Saved beside the weights, `AutoImageProcessor` finds it after `import ecglm.models`.
 
     Args:
         size: height and width of a view, dots; one number for both.

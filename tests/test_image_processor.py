@@ -7,6 +7,7 @@ import pytest
 import transformers
 from PIL import Image
 
+import ecglm.models  # noqa: F401  (registers the image processor)
 from ecglm import simulate
 from ecglm.image import draw_page
 from ecglm.processors import IMAGE_PRESETS, ECGImageProcessor
@@ -78,7 +79,8 @@ def test_saved_and_loaded_is_bit_equal(tmp_path):
     page = draw_page(simulate("normal", 1), dpi=60)
     processor = ECGImageProcessor(**IMAGE_PRESETS["llava_next"], crop_box=(0.03, 0.18, 0.98, 0.97))
     processor.save_pretrained(tmp_path)
-    again = ECGImageProcessor.from_pretrained(tmp_path)
+    again = transformers.AutoImageProcessor.from_pretrained(tmp_path)
+    assert type(again) is ECGImageProcessor
     assert np.array_equal(processor(page)["pixel_values"], again(page)["pixel_values"])
     assert again.argument_names() == ECGImageProcessor.argument_names()
     assert {name: getattr(again, name) for name in again.argument_names()} == {
