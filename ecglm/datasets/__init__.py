@@ -20,6 +20,7 @@ The columns, the same for every corpus:
 
 One file per corpus; its `load` function names its options. `prepare` packs any of them into Parquet shards,
 for `load("prepared", out)`: one sequential copy of a corpus instead of hundreds of thousands of small files.
+`render_corpus` draws any of them as pages with labels.
 """
 
 from __future__ import annotations
@@ -39,9 +40,11 @@ if TYPE_CHECKING:
 
     from datasets import Dataset
 
+    from ecglm.datasets.pages import Rendered
+
 CORPORA = ("ptbxl", "mimic_iv_ecg", "simulated", "prepared")
 
-__all__ = ["CORPORA", "SPLITS", "load", "prepare", "read_row", "repeated"]
+__all__ = ["CORPORA", "SPLITS", "load", "prepare", "read_row", "render_corpus", "repeated"]
 
 
 def load(
@@ -118,6 +121,13 @@ def prepare(name: str, root: str | PathLike | None, out: str | PathLike, **optio
     from ecglm.datasets.prepared import prepare
 
     return prepare(name, root, out, **options)
+
+
+def render_corpus(name: str, root: str | PathLike | None, out: str | PathLike, **settings: Any) -> Rendered:
+    """Draw a corpus as pages with labels, in shards; see `ecglm.datasets.pages.render_corpus`."""
+    from ecglm.datasets.pages import render_corpus
+
+    return render_corpus(name, root, out, **settings)
 
 
 def _corpus(name: str) -> Any:
