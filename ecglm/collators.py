@@ -6,6 +6,9 @@ Which collator feeds a model is said by the model's class (`batch_format`):
     pairs        one text per recording                      input_values, input_ids, attention_mask
     statements   many statements, each true of some records  input_values, input_ids, attention_mask, targets
     chat         a conversation about a recording            input_values, input_ids, attention_mask, labels
+
+Where the processor has an image processor, a page of each recording is drawn in memory, and the batch holds
+its `pixel_values` as well.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from torch.utils.data import Dataset
 
 from ecglm.assets import refuse_unknown
 from ecglm.datasets import read_row
+from ecglm.datasets.pages import draw_by_lot, page_choices
 from ecglm.processors import ECGProcessor
 from ecglm.prompts import training_texts
 from ecglm.text import detect_language, join_sentences, words
@@ -85,6 +89,9 @@ class Augmentation:
             are.
         spans: `{per_record, max_words, whole}`: runs of words are drawn from free reports instead of whole
             texts.
+        page: arguments of `ecglm.image.draw_page` for models that see pages; of a list one value is drawn by
+            lot for each page, e.g. `{layout: [3x4+1, 12x1], dpi: 100}`. The page shows the recording as it
+            is: none of the steps above.
     """
 
     crop: float = 1.0
@@ -99,10 +106,12 @@ class Augmentation:
     templates: float = 0.5
     texts_per_code: int = 0
     spans: dict[str, float] = field(default_factory=dict)
+    page: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         refuse_unknown("augment.mixup", self.mixup, ("p", "alpha"))
         refuse_unknown("augment.spans", self.spans, ("per_record", "max_words", "whole"))
+        page_choices(self.page)
 
     @classmethod
     def argument_names(cls) -> list[str]:
@@ -179,6 +188,15 @@ class _Collator:
         """Augmented `input_values`: (batch, num_leads, num_samples)."""
         return self.augment.signals(np.stack([row["input_values"] for row in rows]), self.sampling_rate, rng)
 
+    def pages(self, rows: Sequence[dict[str, Any]], rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        """What the image processor makes of a page of each recording; empty for models that see none."""
+        image_processor = getattr(self.processor, "image_processor", None)
+        if image_processor is None:
+            return {}
+        choices = page_choices(self.augment.page)
+        drawn = [draw_by_lot(read_row(row), choices, rng)[0] for row in rows]
+        return dict(image_processor(drawn, return_tensors="pt"))
+
 
 class PairCollator(_Collator):
     """One text per recording: the row's texts, joined."""
@@ -188,7 +206,7 @@ class PairCollator(_Collator):
         rng = self.rng()
         texts = [self.augment.drop_words(join_sentences(row["texts"]), rng) for row in rows]
         batch = dict(self.processor(text=texts))
-        return {"input_values": torch.from_numpy(self.signals(rows, rng)), **batch}
+        return {"input_values": torch.from_numpy(self.signals(rows, rng)), **batch, **self.pages(rows, rng)}
 
 
 class StatementCollator(_Collator):
@@ -214,6 +232,7 @@ class StatementCollator(_Collator):
             "input_values": torch.from_numpy(values),
             **self.processor(text=texts),
             "targets": torch.from_numpy(targets),
+            **self.pages(rows, rng),
         }
 
     def _wordings(
@@ -282,6 +301,7 @@ class ChatCollator(_Collator):
             "input_ids": padded([ids for ids, _ in encoded], pad),
             "attention_mask": padded([[1] * len(ids) for ids, _ in encoded], 0),
             "labels": padded([labels for _, labels in encoded], -100),
+            **self.pages(rows, rng),
         }
 
     def _messages(self, row: dict[str, Any], rng: np.random.Generator) -> list[dict[str, str]]:

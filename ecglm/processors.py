@@ -476,6 +476,33 @@ class ECGProcessor(ProcessorMixin):
         return text.replace(self.ecg_token, self.ecg_token * (self.num_ecg_tokens or 1))
 
 
+class ECGPageProcessor(ECGProcessor):
+    """An `ECGProcessor` for systems that see the page beside the signal, or instead of it.
+
+    Args:
+        feature_extractor: of the ECG side.
+        image_processor: of the page.
+        tokenizer: of the text side.
+        max_text_length: as in `ECGProcessor`, and so are the others.
+        num_ecg_tokens: likewise.
+        instruction: likewise.
+    """
+
+    def __init__(
+        self,
+        feature_extractor: ECGFeatureExtractor,
+        image_processor: ECGImageProcessor,
+        tokenizer: PreTrainedTokenizerBase,
+        max_text_length: int = 256,
+        num_ecg_tokens: int | None = None,
+        instruction: str = "<ecg>\nWrite the report of this ECG.",
+    ) -> None:
+        ProcessorMixin.__init__(self, feature_extractor, image_processor, tokenizer)
+        self.max_text_length = max_text_length
+        self.num_ecg_tokens = num_ecg_tokens
+        self.instruction = instruction
+
+
 def train_tokenizer(
     texts: Iterable[str], vocab_size: int, lowercase: bool = False
 ) -> PreTrainedTokenizerFast:

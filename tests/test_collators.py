@@ -7,10 +7,19 @@ from ecglm.collators import (
     Augmentation,
     ChatCollator,
     PairCollator,
+    PreparedRecordings,
     StatementCollator,
     encode_chat,
 )
-from ecglm.processors import ECGFeatureExtractor, ECGProcessor, train_tokenizer
+from ecglm.datasets import load, read_row
+from ecglm.image import draw_page
+from ecglm.processors import (
+    ECGFeatureExtractor,
+    ECGImageProcessor,
+    ECGPageProcessor,
+    ECGProcessor,
+    train_tokenizer,
+)
 
 PLAIN_CHAT = (
     "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}"
@@ -148,3 +157,54 @@ def test_a_prompt_has_the_same_ids_in_training_and_generation(processor):
 def test_typos_in_nested_settings_are_named():
     with pytest.raises(ValueError, match="augment.mixup has no key 'prob'"):
         Augmentation(mixup={"prob": 1})
+
+
+@pytest.fixture(scope="module")
+def page_processor(processor) -> ECGPageProcessor:
+    images = ECGImageProcessor(size=(64, 96), resample="bilinear")
+    return ECGPageProcessor(processor.feature_extractor, images, processor.tokenizer, num_ecg_tokens=3)
+
+
+@pytest.mark.parametrize("collator", [PairCollator, StatementCollator, ChatCollator])
+def test_pages_are_drawn_for_models_that_see_them(page_processor, collator):
+    """Each is the recording's own page, drawn by lot, and the same again after the same seed."""
+    rows = PreparedRecordings(load("simulated", num_records=4), page_processor)
+    rows = [rows[number] for number in range(4)]
+    augment = Augmentation(page={"layout": ["3x4", "12x1"], "dpi": 40})
+    torch.manual_seed(1)
+    values = collator(page_processor, augment)(rows)["pixel_values"]
+    torch.manual_seed(1)
+    assert torch.equal(values, collator(page_processor, augment)(rows)["pixel_values"])
+    assert values.shape == (4, 3, 64, 96)
+    chosen = set()
+    for row, page in zip(rows, values, strict=True):
+        drawn = {
+            layout: page_processor.image_processor(draw_page(read_row(row), layout, dpi=40))["pixel_values"][
+                0
+            ]
+            for layout in ("3x4", "12x1")
+        }
+        same = [layout for layout, known in drawn.items() if np.array_equal(known, page)]
+        assert len(same) == 1
+        chosen |= set(same)
+    assert len(chosen) == 2
+
+
+def test_a_processor_without_pictures_draws_none(processor):
+    rows = PreparedRecordings(load("simulated", num_records=1), processor)
+    assert "pixel_values" not in PairCollator(processor)([rows[0]])
+
+
+def test_settings_of_pages_are_checked():
+    with pytest.raises(ValueError, match="page has no key 'layuot'; did you mean 'layout'"):
+        Augmentation(page={"layuot": "3x4"})
+
+
+def test_a_page_processor_is_saved_and_loaded_as_one(page_processor, tmp_path):
+    import ecglm.models  # noqa: F401  (registers its parts)
+
+    page_processor.save_pretrained(tmp_path)
+    again = ECGPageProcessor.from_pretrained(tmp_path)
+    assert again.image_processor.to_dict() == page_processor.image_processor.to_dict()
+    assert again.feature_extractor.to_dict() == page_processor.feature_extractor.to_dict()
+    assert again.num_ecg_tokens == 3

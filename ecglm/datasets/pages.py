@@ -132,7 +132,9 @@ def render_corpus(
     """
     from tqdm import tqdm
 
-    plan = _checked(_Plan(Path(out), format, image, _choices(page or {}), copies, seed, traces, masks, boxes))
+    plan = _checked(
+        _Plan(Path(out), format, image, page_choices(page or {}), copies, seed, traces, masks, boxes)
+    )
     for label, value in (("records_per_shard", records_per_shard), ("num_workers", num_workers)):
         if value < 1:
             raise ValueError(f"{label} must be 1 or more, got {value}")
@@ -184,6 +186,31 @@ def render_corpus(
     }
     _write_json(plan.out / _MANIFEST, settings | found)
     return done
+
+
+def page_choices(page: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """The values among which each setting of a page is drawn by lot.
+
+    Args:
+        page: arguments of `draw_page`, each a value or a list of values.
+
+    Raises:
+        ValueError: if a name is not in `PAGE_SETTINGS`, or a list is empty.
+    """
+    refuse_unknown("page", page, PAGE_SETTINGS)
+    choices = {name: value if isinstance(value, list) else [value] for name, value in page.items()}
+    empty = [name for name, values in choices.items() if not values]
+    if empty:
+        raise ValueError(f"page.{empty[0]} is an empty list; name at least one value")
+    return choices
+
+
+def draw_by_lot(
+    ecg: ECG, choices: Mapping[str, list[Any]], rng: np.random.Generator
+) -> tuple[Page, dict[str, Any]]:
+    """A page of a recording, and the settings that were drawn for it from `page_choices`."""
+    settings = {name: values[int(rng.integers(len(values)))] for name, values in choices.items()}
+    return draw_page(ecg, **settings), settings
 
 
 def page_label(
@@ -295,16 +322,6 @@ def _checked(plan: _Plan) -> _Plan:
         if layout != "median":  # there is no beat in it
             draw_page(blank, layout, dpi=20)
     return plan
-
-
-def _choices(page: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """The values among which each setting is drawn."""
-    refuse_unknown("page", page, PAGE_SETTINGS)
-    choices = {name: value if isinstance(value, list) else [value] for name, value in page.items()}
-    empty = [name for name, values in choices.items() if not values]
-    if empty:
-        raise ValueError(f"page.{empty[0]} is an empty list; name at least one value")
-    return choices
 
 
 def _splits(
@@ -421,7 +438,11 @@ def _summary(plan: _Plan, shard: str) -> dict[str, Any] | None:
 
 def _draw_shard(plan: _Plan, shard: str, first: int, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Write a shard; what it holds and what failed comes back."""
-    split = shard.rpartition("-")[0]
+    split = SPLITS.index(shard.rpartition("-")[0])
+
+    def rng(number: int, copy: int) -> np.random.Generator:
+        return np.random.default_rng([plan.seed, split, number, copy])
+
     failed: list[dict[str, str]] = []
     labels: list[dict[str, Any]] = []
     names: list[str] = []
@@ -431,9 +452,7 @@ def _draw_shard(plan: _Plan, shard: str, first: int, rows: list[dict[str, Any]])
             for number, row in enumerate(rows, start=first):
                 try:
                     ecg = read_row(row)
-                    pages = [
-                        _draw(plan, ecg, (SPLITS.index(split), number, copy)) for copy in range(plan.copies)
-                    ]
+                    pages = [draw_by_lot(ecg, plan.page, rng(number, copy)) for copy in range(plan.copies)]
                 except (ValueError, OSError) as error:
                     reason = " ".join(str(error).split())
                     failed.append({"record_id": row["record_id"], "reason": reason})
@@ -456,13 +475,6 @@ def _draw_shard(plan: _Plan, shard: str, first: int, rows: list[dict[str, Any]])
     finally:
         aside.unlink(missing_ok=True)
     return summary
-
-
-def _draw(plan: _Plan, ecg: ECG, place: tuple[int, int, int]) -> tuple[Page, dict[str, Any]]:
-    """A page of a recording, and the settings drawn by lot for its split, number and copy."""
-    chance = np.random.default_rng([plan.seed, *place])
-    settings = {name: values[chance.integers(len(values))] for name, values in plan.page.items()}
-    return draw_page(ecg, **settings), settings
 
 
 class _Writer:
