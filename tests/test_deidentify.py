@@ -477,3 +477,50 @@ def test_tables_and_arrays_keep_samples_leads_age_and_sex_only(tmp_path, counts,
     assert done.path.suffix == (".csv" if kind == "csv" else ".npz")
     assert after.metadata.get("age") == (90 if kind == "npz" else None)
     nothing_left(tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", ["no preamble", "deflated", "implicit", "big-endian", "private lead codes"])
+def test_dicom_in_every_transfer_syntax_and_with_codes_of_a_maker(tmp_path, counts, kind):
+    path, big = tmp_path / "in.dcm", kind == "big-endian"
+    dicom_file(path, counts[:2])
+    source = pydicom.dcmread(path)
+    for channel, name in zip(source.WaveformSequence[0].ChannelDefinitionSequence, ("I", "II"), strict=True):
+        if kind == "private lead codes":
+            code = channel.ChannelSourceSequence[0]
+            code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = f"{NAME}1", NAME, f"Lead {name}"
+            del channel.ChannelLabel
+    if big:
+        source.WaveformSequence[0].WaveformData = counts[:2].astype(">i2").T.tobytes()
+    syntaxes = {"deflated": "1.2.840.10008.1.2.1.99", "implicit": "1.2.840.10008.1.2"}
+    source.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.2" if big else syntaxes.get(
+        kind, "1.2.840.10008.1.2.1"
+    )  # fmt: skip
+    if big:
+        pydicom.dcmwrite(path, source, little_endian=False, implicit_vr=False, force_encoding=True)
+    else:
+        source.save_as(path)
+    if kind == "no preamble":
+        path.write_bytes(path.read_bytes()[132:])
+    before = read(path)
+    assert before.leads == ("I", "II")
+    after = read(deidentify(path, tmp_path / "out", "a-1").path)
+    same_signal(before, after)
+    assert after.leads == before.leads
+    nothing_left(tmp_path / "out", (*PLANTED, "99887766"))
+
+
+def test_lead_names_in_place_of_codes_and_spelled_units_are_kept(tmp_path, counts):
+    source = write(ECG(counts[:3] / 200, 500, ("I", "II", "V1")), tmp_path / "p.xml")
+    source.write_text(source.read_text().replace("MDC_ECG_LEAD_", ""))
+    assert read(deidentify(source, tmp_path / "out", "a-1").path).leads == ("I", "II", "V1")
+    source = write(ECG(counts[:3] / 200, 500, ("I", "II", "V1")), tmp_path / "p.edf")
+    source.write_bytes(source.read_bytes().replace(b"uV      ", b"Volt    ", 3))
+    same_signal(read(source), read(deidentify(source, tmp_path / "out", "a-2").path))
+
+
+def test_what_a_keeper_does_not_foresee_is_one_line_and_leaves_nothing(tmp_path, counts, monkeypatch):
+    source = write(ECG(counts[:2] / 200, 500, ("I", "II")), tmp_path / "p.edf")
+    monkeypatch.setattr(edf, "_strip_annotations", lambda *_: {}["no such key"])
+    with pytest.raises(ECGFileError, match=r"cannot be rewritten \(KeyError\); nothing was written"):
+        deidentify(source, tmp_path / "out", "a-1")
+    assert not list((tmp_path / "out").iterdir())

@@ -218,6 +218,16 @@ def counts_per_millivolt(unit: str) -> tuple[float, float]:
     return scale, float(gain[2] or 0) if gain else 0.0
 
 
+def quoted(text: str | bytes | bytearray) -> str:
+    """What stands in a file where a number should, for a message: not a word of it, which may name somebody.
+
+    >>> quoted("1,5-2"), quoted("Jane Doe")
+    ("'1,5-2'", 'a word')
+    """
+    text = text if isinstance(text, str) else text.decode("latin-1")
+    return repr(text[:40]) if re.fullmatch(r"[-+\d\s.,:;/()]*", text) else "a word"
+
+
 # -------------------------------------------------------------------------------------------------- the files
 
 

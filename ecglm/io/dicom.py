@@ -71,10 +71,8 @@ def sniff(head: bytes, path: Path) -> bool:
     """Whether a file that begins so is DICOM, with its preamble or, by suffix, without."""
     if head[128:132] == b"DICM":
         return True
-    return path.suffix.lower() in (".dcm", ".dicom", ".ima") and head[:4] in (
-        b"\x02\x00\x00\x00", b"\x02\x00\x01\x00",
-        b"\x08\x00\x00\x00", b"\x08\x00\x05\x00", b"\x08\x00\x16\x00",
-    )  # fmt: skip
+    # Without, elements of group 2 (about the file) or 8 stand first.
+    return path.suffix.lower() in (".dcm", ".dicom", ".ima") and head[:4:3] in (b"\x02\x00", b"\x08\x00")
 
 
 def parse(path: Path, hints: Hints) -> Recording:
@@ -111,7 +109,7 @@ class _Object:
     order: str  # of bytes: "<" or ">"
 
 
-def _opened(path: Path, content: bytes) -> _Object:
+def open_object(path: Path, content: bytes) -> _Object:
     """The data set, inflated within bounds where it is deflated."""
     from pydicom.filereader import read_dataset
 
@@ -164,7 +162,7 @@ class _Group:
 
 
 def _recording(path: Path, content: bytes, hints: Hints) -> Recording:
-    opened = _opened(path, content)
+    opened = open_object(path, content)
     dataset = opened.dataset
     items = dataset.get("WaveformSequence")
     if not items:
@@ -256,7 +254,7 @@ def _group(path: Path, number: int, item: Dataset, order: str, warnings: list[st
 def _channel(
     where: str, definition: Dataset, counts: np.ndarray, padding: int | None, warnings: list[str]
 ) -> Channel:
-    name = _lead_name(definition)
+    name = lead_name(definition)
     values = counts.astype(np.float32)
     sensitivity = _float(definition, _SENSITIVITY)
     unit = None
@@ -280,7 +278,7 @@ def _channel(
     return Channel(name, values, unit)
 
 
-def _lead_name(definition: Dataset) -> str:
+def lead_name(definition: Dataset) -> str:
     """By the code of the channel's source where it is a lead's, else by the names there."""
     sources = definition.get("ChannelSourceSequence")
     label = _word(definition, _LABEL)

@@ -126,7 +126,15 @@ def deidentify(path: str | os.PathLike, folder: str | os.PathLike, name: str, **
         keeper = (
             import_module(f"ecglm.io.deidentify.{_KEEPERS[kind]}").keep if kind in _KEEPERS else _keep_arrays
         )
-        main: Path = keeper(found, Path(aside), name, removal, before)
+        try:
+            main: Path = keeper(found, Path(aside), name, removal, before)
+        except (ECGFileError, OSError):
+            raise
+        except Exception as error:  # a keeper looks at all of a file, of which the reader needs a part only
+            raise ECGFileError(
+                f"{found} holds something that cannot be rewritten ({type(error).__name__}); nothing was "
+                "written; convert it with `ecglm convert-file`, then de-identify that"
+            ) from error
         given = {key: value for key, value in hints.items() if key not in ("start", "stop")}
         try:
             after = read(main, **_still_needed(main, given))

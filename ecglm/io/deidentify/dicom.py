@@ -11,9 +11,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ecglm.ecg import ECG, ECGFileError, standard_lead
+from ecglm.ecg import ECG, LEADS_12, standard_lead
+from ecglm.io._common import read_bytes
 from ecglm.io._finish import is_ecg_name
 from ecglm.io.deidentify import MAX_AGE, Removal
+from ecglm.io.dicom import lead_name, open_object
 
 _GROUP = (
     "MultiplexGroupTimeOffset", "TriggerTimeOffset", "TriggerSamplePosition", "WaveformOriginality",
@@ -57,13 +59,12 @@ _UNIT_CODES = ("uV", "mV", "nV", "V", "ms", "s", "deg", "{H.B}/min", "{BEATS}/mi
 
 def keep(path: Path, folder: Path, name: str, removal: Removal, ecg: ECG) -> Path:
     """A new file with the waveforms."""
-    from pydicom import dcmread
     from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-    from pydicom.uid import generate_uid
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, generate_uid
 
-    source = dcmread(path)
-    if source.file_meta.TransferSyntaxUID.is_deflated:
-        raise ECGFileError(f"{path} is deflated; write it uncompressed first")
+    content = read_bytes(path)
+    opened = open_object(path, content)
+    source = opened.dataset
     kept = Dataset()
     digest = hashlib.sha256(ecg.signal.tobytes()).hexdigest()
     kept.SOPClassUID = source.SOPClassUID
@@ -100,15 +101,22 @@ def keep(path: Path, folder: Path, name: str, removal: Removal, ecg: ECG) -> Pat
             removal.note(place)
         elif element.VR != "SQ" and element.value and element.value != kept[element.keyword].value:
             removal.note(element.keyword)
-    if any((source.preamble or b"").strip(b"\x00")):
+    if content[128:132] == b"DICM" and content[:128].strip(b"\x00"):
         removal.note("the preamble")
     meta = FileMetaDataset()
-    meta.TransferSyntaxUID = source.file_meta.TransferSyntaxUID
+    little = opened.order == "<"
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = kept.SOPClassUID, kept.SOPInstanceUID
     target = folder / f"{name}.dcm"
-    FileDataset(str(target), kept, file_meta=meta, preamble=bytes(128)).save_as(
-        target, enforce_file_format=True
+    file = FileDataset(
+        str(target),
+        kept,
+        file_meta=meta,
+        preamble=bytes(128),
+        is_implicit_VR=False,
+        is_little_endian=little,
     )
+    file.save_as(target, enforce_file_format=True)
     return target
 
 
@@ -143,6 +151,11 @@ def _channel(source: Any, removal: Removal) -> Any:
     if label := source.get("ChannelLabel"):
         match = _LEAD.match(str(label))
         kept.ChannelLabel = label if match and is_ecg_name(standard_lead(match[2])) else removal.channel()
+    name = standard_lead(lead_name(source))
+    if name in LEADS_12 and standard_lead(lead_name(kept)) != name:  # it stood in a private code or label
+        kept.ChannelLabel = name
+    elif not lead_name(kept):
+        kept.ChannelLabel = removal.channel()
     _note_rest(source, kept, removal)
     return kept
 

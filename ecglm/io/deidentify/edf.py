@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from ecglm.ecg import ECG, ECGFileError, standard_lead
-from ecglm.io._common import MAX_LEADS, read_bytes
+from ecglm.io._common import MAX_LEADS, quoted, read_bytes
 from ecglm.io._finish import is_ecg_name
 from ecglm.io.deidentify import Removal
 
@@ -29,7 +29,12 @@ _NUMBER = re.compile(rb"\s*[-+]?\d{1,8}(\.\d{0,7})?([eE][-+]?\d{1,3})?[\s\x00]*\
 _FILTERS = re.compile(
     rb"((HP|LP|N|NOTCH|BP)\s*:?\s*[\d.]{1,6}\s*(-\s*[\d.]{1,6})?\s*(Hz)?\s*[;,]?\s*)*\Z", re.I
 )
-_DIMENSIONS = frozenset(b"mv uv nv v \xb5v \xc2\xb5v mmhg bpm % degc ohm kohm l/s ml boolean s hz".split())
+_DIMENSIONS = frozenset(
+    (
+        b"mv uv nv v \xb5v \xc2\xb5v volt volts millivolt millivolts microvolt microvolts mmhg bpm % degc "
+        b"ohm kohm l/s ml boolean s hz"
+    ).split()
+)
 _LABELS = (b"EDF Annotations", b"BDF Annotations", b"Status")
 _RESERVED = (b"EDF+C", b"EDF+D", b"BDF+C", b"BDF+D", b"24BIT")
 _TIME_MARK = re.compile(rb"[+-]\d{1,12}(\.\d{1,9})?\x14\x14\x00")
@@ -73,7 +78,7 @@ def _integer(path: Path, text: bytes | bytearray) -> int:
     try:
         return int(bytes(text).strip(b" \x00") or b"0")
     except ValueError:
-        raise ECGFileError(f"{path}: {bytes(text)!r} is no number; its header cannot be rewritten") from None
+        raise ECGFileError(f"{path}: {quoted(text)} is no number; its header cannot be rewritten") from None
 
 
 def _general(path: Path, content: bytearray, bdf: bool, ecg: ECG, removal: Removal) -> None:
@@ -97,7 +102,7 @@ def _general(path: Path, content: bytearray, bdf: bool, ecg: ECG, removal: Remov
     for begin, stop in ((236, 244), (244, 252), (252, 256)):
         if not _NUMBER.match(bytes(content[begin:stop])):
             raise ECGFileError(
-                f"{path}: {bytes(content[begin:stop])!r} is no number; its header cannot be rewritten"
+                f"{path}: {quoted(content[begin:stop])} is no number; its header cannot be rewritten"
             )
 
 
@@ -136,7 +141,7 @@ def _field(path: Path, place: int, text: bytes, removal: Removal) -> bytes:
     elif _NUMBER.match(text):
         known = True
     else:
-        raise ECGFileError(f"{path}: {text[:20]!r} is no number; its header cannot be rewritten")
+        raise ECGFileError(f"{path}: {quoted(text)} is no number; its header cannot be rewritten")
     if known or not text:
         return text
     removal.note(

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from ecglm.ecg import ECG, ECGFileError, standard_lead
+from ecglm.io._common import quoted
 from ecglm.io.deidentify import MAX_AGE, Removal, safe_name
 
 _FORMAT = re.compile(r"(8|16|24|32|61|80|160|212|310|311)(x\d{1,4})?(:\d{1,6})?(?:\+(\d{1,9}))?\Z")
@@ -89,7 +90,7 @@ def _record(header: Path, folder: Path, name: str, removal: Removal) -> Path:
 
 def _integer(header: Path, text: str) -> str:
     if not _INTEGER.match(text):
-        raise ECGFileError(f"{header}: {text[:20]!r} is no number; the header cannot be rewritten")
+        raise ECGFileError(f"{header}: {quoted(text)} is no number; the header cannot be rewritten")
     return text
 
 
@@ -142,7 +143,7 @@ def _signals(
 def _gain(header: Path, text: str, removal: Removal) -> str:
     match = _GAIN.match(text)
     if match is None:
-        raise ECGFileError(f"{header}: {text[:20]!r} is no gain; the header cannot be rewritten")
+        raise ECGFileError(f"{header}: {quoted(text)} is no gain; the header cannot be rewritten")
     if match[2] is None:
         return match[1]
     if match[2].lower() not in _UNITS:

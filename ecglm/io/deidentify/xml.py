@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-from ecglm.ecg import ECG, ECGFileError, standard_lead
+from ecglm.ecg import ECG, LEADS_12, ECGFileError, standard_lead
 from ecglm.io._common import parse_xml
 from ecglm.io._finish import is_ecg_name
 from ecglm.io._xml import base64_bytes, to_number
@@ -289,6 +289,8 @@ def _safe_attribute(
         return " ".join(_safe_lead(each, removal) for each in value.split())
     if shift is not None and name == "value" and tag in _TIMES and (moment := _moment(value)) is not None:
         return _stamp(moment + shift, value)
+    if rules is _AECG and f"{tag}@{name}" == "code@code" and standard_lead(value) in LEADS_12:
+        return value.strip()  # where makers write the lead's name and no code
     pattern = rules.attributes.get(f"{tag}@{name}", rules.attributes.get(name))
     if pattern is None or not re.fullmatch(pattern, value.strip()):
         return None
