@@ -433,3 +433,41 @@ def test_a_failed_write_leaves_the_old_record_alone(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.dat", "out.hea"]
     np.testing.assert_array_equal(read(tmp_path / "out").signal, old.signal)
+
+
+# ---------------------------- who it was
+
+
+WHO = (
+    "Name: Zyxwvut", "Patient: Zyxwvut", "Patient's name: Zyxwvut", "First name: Zyxwvut", "Surname=Zyxwvut",
+    "Patient Number: Zyxwvut", "MRN: Zyxwvut", "Medical record number: Zyxwvut", "<id>: Zyxwvut",
+    "Subject ID: Zyxwvut", "Birth date: Zyxwvut", "Address: Zyxwvut", "Telephone: Zyxwvut",
+    "Physician: Zyxwvut", "Referring physician: Zyxwvut", "Technician: Zyxwvut", "Hospital: Zyxwvut",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("line", WHO)
+def test_a_comment_that_says_who_is_kept_on_request_only(tmp_path, line):
+    comments = f"#Age: 60\n#{line}\n#Number of vessels: 1\n#Reason: Zyx\n"
+    path = make(tmp_path, [[1, 2], [3, 4]], LINES, comments=comments)
+    ecg = read(path)
+    assert "Zyxwvut" not in str(ecg.metadata)
+    assert ecg.metadata["comments"] == ["Age: 60", "Number of vessels: 1", "Reason: Zyx"]
+    assert list(read(path, keep_identity=True).metadata["identity"].values()) == ["Zyxwvut"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.hea", "Zyxwvut 2 500 10"),
+        ("b.hea", "Jane Zyxwvut\n"),
+        ("c.hea", "c 1 Zyxwvut 10\nc.dat 16\n"),
+        ("d.hea", "d 1 500 10\nd.dat Zyxwvut Jane\n"),
+        ("e.csv", "I,II\n1,2\nZyxwvut,3\n"),
+    ],
+)
+def test_a_refusal_does_not_repeat_words_of_the_file(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ECGFileError) as caught:
+        read(tmp_path / name, sampling_rate=500, unit="mV")
+    assert "Zyxwvut" not in str(caught.value) and "\n" not in str(caught.value)

@@ -270,3 +270,16 @@ def test_what_edf_cannot_hold_is_refused(tmp_path):
     with pytest.raises(ValueError, match="resample"):
         write(ECG(good.signal, 1000 / np.pi, ("II",)), tmp_path / "a.edf")
     assert not list(tmp_path.iterdir())
+
+
+def test_edf_is_known_by_its_date_without_a_suffix(tmp_path):
+    source = write(simulate("normal", 1), tmp_path / "a.edf")
+    (tmp_path / "named_by_no_suffix").write_bytes(source.read_bytes())
+    assert read(tmp_path / "named_by_no_suffix").leads == read(source).leads
+
+
+def test_a_damaged_field_is_not_repeated(tmp_path):
+    path = write(simulate("normal", 1), tmp_path / "a.edf")
+    path.write_bytes(patched(path.read_bytes(), 244, "Zyxwvut"))
+    with pytest.raises(ECGFileError, match="duration of a record reads a word"):
+        read(path)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ecglm.ecg import ECGFileError
-from ecglm.io._common import MAX_LEADS
+from ecglm.io._common import MAX_LEADS, quoted
 
 MAX_HEADER_BYTES = 1 << 20
 MAX_LINE = 20_000  # those of PhysioNet's ECG sets are below 1,000
@@ -29,15 +29,24 @@ _FORMAT = re.compile(r"(\d+)(?:x(\d+))?(?::(\d+))?(?:\+(\d+))?$")
 _GAIN = re.compile(r"([-+]?[\d.]+(?:[eE][-+]?\d+)?)(?:\(([-+]?\d+)\))?(?:/(\S+))?$")
 RECORD_NAME = re.compile(r"[-\w]+\Z", re.ASCII)
 _TIME = re.compile(r"\d{1,2}:\d{2}(:\d{2})?(\.\d+)?$")
-_DATES = ("%d/%m/%Y", "%d-%b-%Y", "%d-%m-%Y", "%Y-%m-%d")
+_DATES = ("%d/%m/%Y", "%d-%b-%Y", "%d-%m-%Y", "%Y-%m-%d", "%d.%m.%Y", "%Y/%m/%d")
 
 _FIELD = re.compile(r"<?\b(age|sex|gender)>?\s*[:=]\s*([^\s,;]+)", re.IGNORECASE)
 _LIST_FIELD = re.compile(r"\s*(dx|scp|report)\s*:\s*(.*)", re.IGNORECASE)
+# Who the patient is, and who examined them where: `Patient's name: …`, `MRN=…`, `Physician: …`.
 _IDENTITY = re.compile(
-    r"\s*<?(?:patient[ _]?)?(?P<key>name|id|mrn|subject_?id|dob|date of birth|birth[ _]?date|ssn)>?"
-    r"\s*[:=]\s*(.*)",
+    r"\s*<?(?P<whose>(?:patient|subject)(?:['’]?s)?[ _-]*)?(?P<what>"
+    r"(?:(?:first|middle|last|family|given|full|maiden|sur)[ _-]*)?name|dob|date of birth"
+    r"|birth[ _]?da(?:te|y)|mrn|ssn|(?:(?:medical record|accession|case|visit|order)[ _])?(?:id|number|no\.?)"
+    r"|address|(?:tele)?phone|e-?mail|(?:(?:referring|attending|reading|ordering)[ _])?(?:physician|doctor)"
+    r"|cardiologist|technician|operator|hospital|institution|clinic|ward)?>?\s*[:=]\s*(?P<text>.*)",
     re.IGNORECASE,
 )
+_IDENTITY_KEYS = {
+    "": "name", "id": "patient_id", "number": "patient_id", "no": "patient_id", "mrn": "patient_id",
+    "medical_record_number": "patient_id", "dob": "birth_date", "date_of_birth": "birth_date",
+    "birthdate": "birth_date", "birthday": "birth_date",
+}  # fmt: skip
 _SEXES = {"m": "male", "male": "male", "f": "female", "female": "female"}
 
 
@@ -85,7 +94,7 @@ def read_header(path: Path) -> Header:
     if len(content) > MAX_HEADER_BYTES:
         raise ECGFileError(f"{path}: a WFDB header has less than 1 MB, this file has more; it is no header")
     lines, comments = [], []
-    for line in content.decode("utf-8", "replace").split("\n"):
+    for line in content.decode("utf-8-sig", "replace").split("\n"):
         line = line.strip()
         if len(line) > MAX_LINE:
             raise ECGFileError(f"{path}: a line has {len(line):,} characters; this is no WFDB header")
@@ -127,9 +136,7 @@ def _record_line(path: Path, line: str) -> tuple[Header, int, int | None]:
             name, segments = segments, ""
     name = name.removesuffix(".mat")  # as CPSC 2018 in the Challenge of 2020 has it
     if len(parts) < 2 or not RECORD_NAME.match(name):
-        raise ECGFileError(
-            f"{path} is no WFDB header: its first line is {line[:60]!r}, not `name signals rate samples`"
-        )
+        raise ECGFileError(f"{path} is no WFDB header: its first line is not `name signals rate samples`")
     num_signals = _count(path, parts[1], "signals", MAX_LEADS)
     num_segments = _count(path, segments, "segments", _MAX_SEGMENTS) if segments else None
     num_samples = _count(path, parts[3], "samples") if len(parts) > 3 else 0
@@ -139,7 +146,7 @@ def _record_line(path: Path, line: str) -> tuple[Header, int, int | None]:
             header.sampling_rate = float(parts[2].partition("/")[0].partition("(")[0])
         except ValueError:
             raise ECGFileError(
-                f"{path}: the sampling rate {parts[2][:40]!r} is no number; correct the first line"
+                f"{path}: the sampling rate {quoted(parts[2])} is no number; correct the first line"
             ) from None
         if not (math.isfinite(header.sampling_rate) and header.sampling_rate > 0):
             raise ECGFileError(
@@ -165,7 +172,7 @@ def _acquired(parts: list[str]) -> str | None:
 
 def _count(path: Path, text: str, what: str, limit: int | None = None) -> int:
     if not (text.isascii() and text.isdigit()) or len(text) > 18:
-        raise ECGFileError(f"{path} is no WFDB header: {text[:40]!r} is no number of {what}")
+        raise ECGFileError(f"{path} is no WFDB header: {quoted(text)} is no number of {what}")
     if limit is not None and int(text) > limit:
         raise ECGFileError(f"{path}: {int(text):,} {what} announced, at most {limit:,} are read")
     return int(text)
@@ -189,7 +196,7 @@ def _signal_line(header: Header, line: str, number: int) -> Signal:
         gain, baseline, unit = _gain(parts[2])
         zero, checksum, block_size = int(parts[4] or 0), int(parts[6] or 0), int(parts[7] or 0)
     except ValueError:
-        raise ECGFileError(f"{header.path}: signal {number} cannot be parsed: {line[:60]!r}") from None
+        raise ECGFileError(f"{header.path}: the line of signal {number} cannot be parsed") from None
     name = parts[8] or f"signal {number}"
     if not (math.isfinite(gain) and gain >= 0):
         raise ECGFileError(
@@ -246,10 +253,9 @@ def comments_of(header: Header) -> tuple[dict[str, Any], dict[str, str]]:
     kept = []
     for line in header.comments:
         listed, names = _LIST_FIELD.match(line), _IDENTITY.match(line)
-        if names:
-            key = re.sub(r"[ _]+", "_", names["key"].lower())
-            key = {"id": "patient_id", "mrn": "patient_id", "subject_id": "patient_id"}.get(key, key)
-            identity[{"dob": "birth_date", "date_of_birth": "birth_date"}.get(key, key)] = names[2].strip()
+        if names and (names["whose"] or names["what"]):
+            key = re.sub(r"[ _-]+", "_", (names["what"] or "").lower().rstrip("."))
+            identity[_IDENTITY_KEYS.get(key, key)] = names["text"].strip()
             continue
         kept.append(line)
         if listed:

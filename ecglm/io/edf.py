@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from ecglm.ecg import ECG, LEADS_12, ECGFileError
-from ecglm.io._common import MAX_SAMPLES, Channel, Hints, Recording, written_aside
+from ecglm.io._common import MAX_SAMPLES, Channel, Hints, Recording, quoted, written_aside
 from ecglm.io._counts import LARGEST_COUNT, UNKNOWN_COUNT, to_counts
 from ecglm.io._finish import is_ecg_name
 from ecglm.io._xml import sex_of, years_between
@@ -53,7 +53,7 @@ def sniff(head: bytes, path: Path) -> bool:
     if head.startswith(_BDF):
         return True
     # A version of 0 is a weak sign by itself; so is a date between dots.
-    dated = re.fullmatch(rb"[\d ]{2}[.\-:/].{12}\d", head[168:183]) is not None
+    dated = re.fullmatch(rb"[\d ]{2}[.\-:/].{12}\d", head[168:184]) is not None
     return head.startswith(_EDF) and (dated or path.suffix.lower() in (".edf", ".rec"))
 
 
@@ -237,7 +237,7 @@ def _number(path: Path, field: bytes, what: str) -> float:
             value = math.nan
     if not math.isfinite(value) or b"_" in field:
         raise ECGFileError(
-            f"{path}: the {what} reads {_text(field)!r}, which is no number; the header is damaged"
+            f"{path}: the {what} reads {quoted(_text(field))}, which is no number; the header is damaged"
         )
     return value
 
