@@ -163,7 +163,7 @@ def test_the_export_of_a_watch(tmp_path, ecg, comma):
     [
         ("patient,report\n1,normal ecg\n2,afib\n", "no table of numbers"),
         ("I,II\n1,2\n3\n4,5\n", "line 2 .* 1 fields where the first has 2"),
-        ("I,II\n1,2\n3,x4\n", "line 2 .*'x4', no number"),
+        ("I,II\n1,2\n3,x4\n", "line 2 .*a word, no number"),
         ("", "is empty"),
         ("\n" * 500, "in no format"),
         ("a,b\n" * 100_000, "no table of numbers"),
@@ -350,3 +350,20 @@ def test_truncation_anywhere_is_refused_or_read(tmp_path, ecg):
             except ECGFileError as error:
                 assert "\n" not in str(error)
         path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_table_saved_as_unicode_text(tmp_path, encoding):
+    text = "time (s)\tI (mV)\tII (µV)\n" + "".join(f"{k / 500:.3f}\t0.{k}\t{k}\n" for k in range(10, 60))
+    mark = "" if encoding == "utf-16" else "\ufeff"
+    (tmp_path / "a.txt").write_bytes((mark + text).encode(encoding))
+    ecg = read(tmp_path / "a.txt")
+    assert ecg.leads == ("I", "II") and ecg.sampling_rate == 500
+    np.testing.assert_allclose(ecg.signal[:, 0], [0.1, 0.01], rtol=1e-6)
+
+
+def test_a_line_of_words_above_two_lead_names_names_no_lead(tmp_path):
+    (tmp_path / "a.csv").write_text("Physician,Zyxwvut\nSampling rate,500\nI,II\nmV,uV\n0.1,100\n0.2,200\n")
+    ecg = read(tmp_path / "a.csv")
+    assert ecg.leads == ("I", "II") and "Zyxwvut" not in str(ecg.metadata)
+    np.testing.assert_allclose(ecg.signal, [[0.1, 0.2]] * 2)

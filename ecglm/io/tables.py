@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ecglm.ecg import ECG, ECGFileError
+from ecglm.ecg import ECG, LEADS_12, ECGFileError, standard_lead
 from ecglm.io._common import (
     MAX_LEADS,
     MAX_SAMPLES,
@@ -26,12 +26,14 @@ from ecglm.io._common import (
     Hints,
     Recording,
     plain_metadata,
+    quoted,
     read_bytes,
     written_aside,
 )
 
 _MAX_TABLE_BYTES = 256 << 20
 _MAX_PREAMBLE = 200  # lines above the numbers
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")  # as spreadsheets save "Unicode text"
 _UNKNOWN = {"", "nan", "na", "n/a", "null", "none", "-", ".", "?"}
 _UNIT = re.compile(
     r"^(?P<name>.*?)[\s_/]*(?:[\s_/(\[](?P<unit>m?v|[uµμn]v|volts?|(?:milli|micro|nano)volts?)[)\]]?"
@@ -80,6 +82,8 @@ class _Table:
 
 def sniff(head: bytes, path: Path) -> bool:
     """Whether a file is text in which a line of numbers follows at most some lines of words."""
+    if head.startswith(_UTF16):
+        head = head[: len(head) & ~1].decode("utf-16", "replace").encode()
     if b"\x00" in head or not head.strip() or head.lstrip().startswith((b"<", b"{")):
         return False
     if path.suffix.lower() in (".csv", ".tsv"):
@@ -104,6 +108,8 @@ def parse(path: Path, hints: Hints) -> Recording:
     if hints.index:
         raise ECGFileError(f"{path} holds one record; index={hints.index} must be 0")
     content = read_bytes(path, _MAX_TABLE_BYTES)
+    if content.startswith(_UTF16):
+        content = content.decode("utf-16", "replace").encode()
     table = _read_preamble(path, content)
     values = _numbers(path, content, table)
     recording = Recording(path, "CSV" if table.delimiter == "," else "table", [], None)
@@ -252,9 +258,9 @@ def _read_words(line: str, table: _Table, comment: bool) -> None:
             return
     if comment or _is_counting(line, table):
         return
-    if table.names and len(fields) == len(table.names):
+    if table.names and len(fields) == len(table.names) and not {*map(standard_lead, fields)} & {*LEADS_12}:
         table.units = [each.strip("()[] ") for each in fields]
-    elif not table.names or len(fields) > len(table.names):
+    elif not table.names or len(fields) >= len(table.names):
         table.names = fields
 
 
@@ -354,7 +360,7 @@ def _numbers_slowly(path: Path, body: bytes, table: _Table, width: int) -> np.nd
                 known[0] = math.nan
         if None in known:
             raise ECGFileError(
-                f"{path}: line {number} of the numbers holds {fields[known.index(None)][:40]!r}, no number"
+                f"{path}: line {number} of the numbers holds {quoted(fields[known.index(None)])}, no number"
             )
         rows.append(known)
         if len(rows) * width > MAX_SAMPLES:
