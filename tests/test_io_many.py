@@ -149,3 +149,8 @@ def test_a_median_beat_and_arrays_in_the_metadata_become_json(tmp_path):
     kept = read(path).metadata
     assert kept["device"]["median_beats"] == {"sampling_rate": 500, "leads": ["I"], "signal": [[0, 0, 0]]}
     assert kept["device"]["measurements"] == {"qrs": 90} and kept["x"] == [0, 1]
+
+
+@pytest.mark.parametrize("name", ["a", "a.hea", "a.dat"])
+def test_the_format_is_named_whichever_file_of_a_record_is_given(folder, name):
+    assert inspect(folder / name)["format"] == "WFDB"

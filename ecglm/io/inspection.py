@@ -35,11 +35,11 @@ def inspect(path: str | os.PathLike, **hints: Any) -> dict[str, Any]:
     found, module = recognise(path)
     metadata = plain_metadata(ecg, identity=bool(hints.get("keep_identity")))
     assumed, warnings = metadata.pop("assumed", []), metadata.pop("warnings", [])
-    source = str(metadata.pop("source", ""))
+    metadata.pop("source", None)
     files = module.files_of(found) if hasattr(module, "files_of") else [found]
     return {
         "file": str(path),
-        "format": source.removesuffix(str(found)).strip() or source,
+        "format": ecg.metadata["source"].partition(f" {found.parent}")[0],
         "files": [_fingerprint(each) for each in files],
         "leads": [_lead(ecg, name) for name in ecg.leads],
         "sampling_rate": ecg.sampling_rate,
