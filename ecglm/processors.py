@@ -164,7 +164,7 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
             notes.append(
                 f"the recording lasts {ecg.duration:g} s; it was padded to {self.duration:g} s ({self.pad})"
             )
-        return notes
+        return list(dict.fromkeys(notes))  # a reader may have seen the same
 
     def _prepare(self, ecg: ECG) -> np.ndarray:
         ecg = self._with_all_leads(derive_limb_leads(ecg))

@@ -120,7 +120,7 @@ def check(ecg: ECG) -> list[str]:
         return ["every lead is flat"]
     found = []
     if len(row) < len(leads):
-        found.append(f"{', '.join(name for name in leads if name not in row)} flat")
+        found += [f"lead {name} is flat" for name in leads if name not in row]
         steep = steep[list(row.values())]
     found += _amplitude(steep) + _ranges(ecg.signal)
     contradicting = _limb_leads(ecg, products, row)
