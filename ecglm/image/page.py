@@ -17,7 +17,7 @@ from PIL import Image
 from ecglm.ecg import ECG, LEADS_12
 from ecglm.image.drawing import Drawing, Grid, Stroke, Text
 from ecglm.image.frame import MARGIN, Cell, Frame, fit_frame, place_cells
-from ecglm.image.geometry import Box, Geometry
+from ecglm.image.geometry import Box, Geometry, between
 from ecglm.image.layouts import COLOURS, KIT_PAPER, PAPERS, Colours, plan
 from ecglm.image.margins import FOOTER, header_height, header_lines, person_of, printable, write_margins
 from ecglm.image.overlay import lay_over
@@ -44,6 +44,7 @@ class Page:
         drawing: its layers in mm, from which it can be drawn again.
         notes: what the page says about its traces: missing and cut ones.
         title: its first line.
+        defects: what `spoil` did to it.
     """
 
     image: np.ndarray
@@ -51,11 +52,12 @@ class Page:
     drawing: Drawing
     notes: tuple[str, ...] = ()
     title: str = ""
+    defects: tuple[Any, ...] = ()
 
     def save(self, path: str | Path) -> None:
         """Write the page to a file that prints at its true size: PNG, JPEG, SVG or PDF by the suffix.
 
-        PNG and JPEG hold the dots of `image`, SVG and PDF the lines of `drawing`.
+        PNG and JPEG hold the dots of `image`, SVG and PDF the lines of `drawing`, which no defect reaches.
 
         Raises:
             ValueError: if the suffix is another one.
@@ -262,7 +264,7 @@ class _Pen:
             for part in np.split(cell.points(frame), np.flatnonzero(np.diff(known)) + 1):
                 if np.isnan(part[0, 1]):
                     continue
-                pieces = _within(part, top, bottom)
+                pieces = between(part, 1, top, bottom)
                 note = note if len(pieces) == 1 and pieces[0] is part else "cut off"
                 for piece in pieces:
                     self.line(piece, cell.key)
@@ -302,24 +304,6 @@ class _Pen:
             x = cell.x + place / cell.rate * self.frame.speed
             self.line([[x, y - 3], [x, y]])
         return len(places)
-
-
-def _within(points: np.ndarray, top: float, bottom: float) -> list[np.ndarray]:
-    """The parts of a line between two heights, cut where it crosses them."""
-    y = points[:, 1]
-    if y.min() >= top and y.max() <= bottom:
-        return [points]
-    begin, rise = points[:-1], np.diff(points, axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        crossings = (np.array([[top], [bottom]]) - begin[:, 1]) / rise[:, 1]
-    level = rise[:, 1] == 0
-    outside = level & ((begin[:, 1] < top) | (begin[:, 1] > bottom))
-    enter = np.where(level, 0.0, crossings.min(axis=0).clip(0, None))
-    leave = np.where(level, 1.0, crossings.max(axis=0).clip(None, 1))
-    kept = np.flatnonzero((enter < leave) & ~outside)
-    first, last = begin + enter[:, None] * rise, begin + leave[:, None] * rise
-    breaks = np.flatnonzero((np.diff(kept) > 1) | (leave[kept[:-1]] < 1) | (enter[kept[1:]] > 0)) + 1
-    return [np.vstack([first[part[:1]], last[part]]) for part in np.split(kept, breaks) if len(part)]
 
 
 def _geometry(

@@ -1,0 +1,146 @@
+"""What a defect can reach: the sheet, how it lies, the light on it, the picture taken of it.
+
+The stages follow one another as they do in life, so a shadow falls over the stain and noise lies on both.
+"""
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+from PIL import Image, ImageChops
+
+from ecglm.image.geometry import Bend, Geometry, Homography, Warp
+from ecglm.image.redraw import Sheet
+
+STEP = 4  # dots of the picture per value of light
+
+
+@dataclass(frozen=True, kw_only=True)
+class Defect:
+    """One way in which a page comes to harm; `spoil` applies it.
+
+    A subclass overrides those of the four stages in which it does something. Whatever it draws by chance it
+    draws from `rng`, never in a number that depends on `strength`, so that one seed at two strengths gives
+    the same harm in two degrees.
+
+    Args:
+        strength: from 0, which changes nothing, to 1, which is as bad as the other parameters say.
+
+    Raises:
+        ValueError: if a parameter is outside its range.
+    """
+
+    strength: float = 1.0
+
+    limits: ClassVar[dict[str, tuple[float, float]]] = {}
+    choices: ClassVar[dict[str, tuple[str | None, ...]]] = {}
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in {"strength": (0, 1), **self.limits}.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise ValueError(
+                    f"{type(self).__name__}: {name} must lie between {low} and {high}, got {value}"
+                )
+        for name, known in self.choices.items():
+            if getattr(self, name) not in known:
+                words = ", ".join(map(repr, known))
+                raise ValueError(
+                    f"{type(self).__name__}: {name} must be one of {words}, got {getattr(self, name)!r}"
+                )
+
+    def mark(self, sheet: Sheet, rng: np.random.Generator) -> None:
+        """Change the sheet: add ink, wear it off."""
+
+    def place(self, size: tuple[int, int], dpi: float, rng: np.random.Generator) -> Homography | Bend | None:
+        """How the sheet lies: a map of the page's dots. None where it lies as it did."""
+        return None
+
+    def light(self, lamp: "Lamp", rng: np.random.Generator) -> None:
+        """Change the light that comes from each part of the picture."""
+
+    def take(self, picture: Image.Image, dpi: float, rng: np.random.Generator) -> Image.Image:
+        """Change the picture: blur, noise, files. `dpi` are the picture's own."""
+        return picture
+
+    def settings(self) -> dict[str, object]:
+        """Name and parameters, for labels."""
+        return {
+            "defect": type(self).__name__,
+            **{part.name: getattr(self, part.name) for part in fields(self)},
+        }
+
+
+class Lamp:
+    """How much of the light each part of the picture gives back, every `STEP` dots.
+
+    Args:
+        size: width and height of the picture, dots.
+        geometry: of the flat page.
+        warp: from its dots to the picture's.
+    """
+
+    def __init__(self, size: tuple[int, int], geometry: Geometry, warp: Warp) -> None:
+        self.size = size
+        self.shape = -(-size[1] // STEP), -(-size[0] // STEP)
+        self.per_mm = geometry.dpi / 25.4
+        self._geometry, self._warp = geometry, warp
+        self._layers: list[np.ndarray] = []
+
+    @cached_property
+    def picture(self) -> np.ndarray:
+        """Where the values stand on the picture: (2, rows, columns), x and y, dots."""
+        rows, columns = self.shape
+        x = (np.arange(columns, dtype=np.float32) + 0.5) * (self.size[0] / columns)
+        y = (np.arange(rows, dtype=np.float32) + 0.5) * (self.size[1] / rows)
+        return np.stack(np.meshgrid(x, y))
+
+    @cached_property
+    def page(self) -> np.ndarray:
+        """Where they stand on the page: (2, rows, columns), x and y, mm."""
+        there = self._warp.to_page(self.picture.reshape(2, -1).T)
+        return (there.T.reshape(self.picture.shape) / self.per_mm).astype(np.float32)
+
+    @cached_property
+    def on_page(self) -> np.ndarray:
+        """Whether they stand on the page at all."""
+        width, height = (edge / self.per_mm for edge in self._geometry.size)
+        x, y = self.page
+        return (x >= 0) & (y >= 0) & (x <= width) & (y <= height)
+
+    def dim(self, share: np.ndarray) -> None:
+        """Leave a share of the light, 0 to 1: (rows, columns) for grey, (rows, columns, 3) for a colour."""
+        self._layers.append(np.broadcast_to(share, (*self.shape, *share.shape[2:])))
+
+    def shine(self, image: np.ndarray) -> Image.Image:
+        """The picture under this light."""
+        picture = Image.fromarray(image)
+        if not self._layers:
+            return picture
+        coloured = any(layer.ndim == 3 for layer in self._layers)
+        share = np.ones((*self.shape, 3) if coloured else self.shape, np.float32)
+        for layer in self._layers:
+            share *= layer[..., None] if coloured and layer.ndim == 2 else layer
+        coarse = Image.fromarray(np.round(share.clip(0, 1) * 255).astype(np.uint8))
+        fine = coarse.resize(self.size, Image.Resampling.BILINEAR)
+        return ImageChops.multiply(picture, fine if coloured else Image.merge("RGB", (fine, fine, fine)))
+
+
+def cloud(shape: tuple[int, int], blobs: float, rng: np.random.Generator, octaves: int = 2) -> np.ndarray:
+    """Smooth chance, (rows, columns) from 0 to 1, with so many blobs along the longer side."""
+    total = np.zeros(shape, np.float32)
+    for octave in range(octaves):
+        number = blobs * 2**octave
+        cells = [max(2, round(number * edge / max(shape)) + 1) for edge in shape]
+        chance = rng.random(cells, dtype=np.float32)
+        smooth = Image.fromarray(chance).resize((shape[1], shape[0]), Image.Resampling.BICUBIC)
+        total += np.asarray(smooth) / 2**octave
+    low, high = float(total.min()), float(total.max())
+    return (total - low) / max(high - low, 1e-6)
+
+
+def rise(value: np.ndarray, width: float) -> np.ndarray:
+    """From 0 to 1 over a width around 0, smoothly."""
+    t = (value / width + 0.5).clip(0, 1)
+    return t * t * (3 - 2 * t)
