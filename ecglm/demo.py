@@ -34,6 +34,12 @@ NUM_DRAFTS = 4
 PRETRAIN = ["trainer.max_steps=260", "augment.texts_per_code=1"]
 REPORT = ["trainer.max_steps=200"]
 """Enough to show every part at work in about a minute each; the recipes' own settings are for real work."""
+_MODELS = ("model", "report_model")
+WRITTEN = (
+    *("corpus", "records", "scores.json", "index.html", *_MODELS),
+    *(name + ending for name in _MODELS for ending in (".checkpoints", ".partial")),  # broken off
+)
+"""All that a demo leaves; a folder that holds anything else is never emptied."""
 
 
 def run_demo(out: Path) -> Path:
@@ -46,12 +52,16 @@ def run_demo(out: Path) -> Path:
         The page.
 
     Raises:
-        ValueError: if the folder holds something else than an earlier demo.
+        ValueError: if the folder holds anything that no demo wrote; nothing is deleted then.
     """
     console = Console(stderr=True)
     out = Path(out)
-    if out.exists() and any(out.iterdir()) and not (out / "corpus").exists():
-        raise ValueError(f"{out} is not empty and holds no earlier demo; give another --out")
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file; give a folder as --out")
+    found = {path.name for path in out.glob("*")}
+    foreign = sorted(found - set(WRITTEN)) or sorted(found)
+    if foreign and (found - set(WRITTEN) or not (out / "corpus" / "manifest.json").is_file()):
+        raise ValueError(f"{out} holds {foreign[0]!r}, which no demo wrote; give another --out")
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     with _step(console, f"1/5 simulate {NUM_RECORDS} ECGs to train on and as many to judge"):
@@ -117,7 +127,7 @@ def _print_scores(scores: dict[str, Any]) -> None:
 
 
 def _examples(codes: list[list[str]]) -> list[int]:
-    """Which recordings to draft: those that bring a finding not yet shown, and one normal ECG."""
+    """Which recordings to draft: those that bring a finding not yet shown."""
     chosen: list[int] = []
     seen = {"SR"}
     for index, found in enumerate(codes):
