@@ -337,6 +337,8 @@ def test_prepared_holds_the_same_rows(small_ptbxl, tmp_path):
     assert some["record_id"] == ["2", "3"]
     with pytest.raises(ValueError, match="was made with labels='form', not 'rhythm'"):
         datasets.load("prepared", out, labels="rhythm")
+    with pytest.raises(ValueError, match="was made with text='report', not 'statements'"):  # by default
+        datasets.load("prepared", out, text="statements")
     with pytest.raises(ValueError, match=r"no record in folds \[5\]; present: train \(folds \[1, 8\]\)"):
         datasets.load("prepared", out, folds=[5])
     with pytest.raises(ValueError, match="is there already"):

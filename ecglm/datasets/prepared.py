@@ -12,6 +12,8 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from importlib import import_module
+from inspect import signature
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +64,7 @@ def prepare(
             `skip_unreadable`).
         FileNotFoundError: if the corpus or a recording is missing.
     """
+    from ecglm.datasets import CORPORA
     from ecglm.datasets import load as load_corpus
 
     out = Path(out)
@@ -69,11 +72,13 @@ def prepare(
         raise ValueError(f"{out} is there already; give another folder, or remove it to prepare it anew")
     if name == "prepared" or "folds" in options:
         raise ValueError("prepare() takes a corpus and its splits, not a store and not folds; leave that out")
+    chosen = signature(import_module(f"ecglm.datasets.{name}").load).parameters if name in CORPORA else {}
+    fixed = {key: chosen[key].default for key in ("text", "labels") if key in chosen} | options
     out.parent.mkdir(parents=True, exist_ok=True)
     aside = out.with_name(f".{out.name}.{os.getpid()}")
     aside.mkdir()
     try:
-        manifest: dict[str, Any] = {"format": _FORMAT, "corpus": name, "options": options, "splits": {}}
+        manifest: dict[str, Any] = {"format": _FORMAT, "corpus": name, "options": fixed, "splits": {}}
         manifest |= {"unreadable": [], "samples_cut": 0}
         empty: Exception | None = None
         for split in splits:
@@ -88,7 +93,7 @@ def prepare(
                 manifest["splits"][split] = {"folds": sorted(set(rows["fold"])), "shards": shards}
         if not manifest["splits"]:
             raise empty or ValueError(f"no recording of {name} could be read; see the log")
-        (aside / _MANIFEST).write_text(json.dumps(manifest, indent=1, default=str) + "\n")
+        (aside / _MANIFEST).write_text(json.dumps(manifest, indent=1, default=str) + "\n", encoding="utf-8")
         aside.rename(out)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -183,7 +188,8 @@ def load(
         made = manifest["options"].get(name)
         if value is not None and made is not None and value != made:
             raise ValueError(
-                f"the store {root} was made with {name}={made!r}, not {value!r}; prepare another one"
+                f"the store {root} was made with {name}={made!r}, not {value!r}; "
+                f"prepare another one with {name}={value}, or ask for what is there"
             )
     parts = manifest["splits"]
     if folds is None:
@@ -219,7 +225,7 @@ def _manifest(root: Path) -> dict[str, Any]:
             f"{root} is no prepared store, it has no {_MANIFEST}; `ecglm prepare` makes one"
         )
     try:
-        manifest = json.loads(path.read_text())
+        manifest = json.loads(path.read_text(encoding="utf-8"))
         known = manifest["format"] == _FORMAT and isinstance(manifest["splits"], dict)
     except (ValueError, KeyError, TypeError):
         known = False
