@@ -2,8 +2,9 @@
 
 A prompt set is one YAML file under `prompts/`. Its `statements` say what single findings look like; its
 `groups` hold the labels of one task each. A label is made of statements (`members`) or has `prompts` of its
-own; a group given as a list has one label per statement, and `groups` given as another set's name borrows
-that set's labels. Each entry names its sources. Files are read strictly: an unknown key is refused by name.
+own; a group given as a list has one label per statement ("NST" of `NST_`), and `groups` given as another
+set's name borrows that set's labels. Each entry names its sources. Files are read strictly: an unknown key is
+refused by name.
 
     prompts = load_prompts("ckepe/ptbxl:super")
     prompts.labels             # ["NORM", "MI", "STTC", "CD", "HYP"]
@@ -313,9 +314,12 @@ def _read_file(path: Path, modified: int) -> dict[str, PromptSet]:
 
 
 def _plan(where: str, key: str, group: Any) -> dict[str, dict[str, Any]]:
-    """A group as label to entry; a list stands for labels that are statements."""
+    """A group as label to entry; a list stands for labels that are statements, named as corpora name their
+    classes: without the underscores that pad SCP codes.
+    """
     if isinstance(group, list):
-        return {code: {"members": [code]} for code in _strings(f"{where}: {key}", "labels", group)}
+        codes = _strings(f"{where}: {key}", "labels", group)
+        return {code.strip("_"): {"members": [code]} for code in codes}
     plan = _mapping(where, key, group)
     for label, entry in plan.items():
         place = f"{where}: {key}: {label}"

@@ -40,6 +40,5 @@ def test_classes_are_those_of_the_corpus_and_the_prompt_sets_have_them(name):
     assert benchmark.prompts in having
     for prompts in having:
         texts = load_prompts(prompts, benchmark.group)
-        labels = {label.strip("_"): label for label in texts.labels}
-        assert set(benchmark.classes) <= set(labels), f"{prompts} lacks classes of {name}"
-        assert all(texts.texts(labels[label]) for label in benchmark.classes)
+        assert set(benchmark.classes) <= set(texts.labels), f"{prompts} lacks classes of {name}"
+        assert all(texts.texts(label) for label in benchmark.classes)

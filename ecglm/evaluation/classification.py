@@ -92,8 +92,7 @@ class ClassificationBenchmark:
         settings: dict[str, Any] = {"folds": sorted(set(rows["fold"]))}
         probabilities = None
         if prompt_set is not None:
-            labels = _by_class(prompt_set)
-            texts = {name: prompt_set.texts_by_member(labels[name]) for name in self.classes}
+            texts = {name: prompt_set.texts_by_member(name) for name in self.classes}
             scorer = LabelScorer(model, processor, texts, prompt_set.combine)
             scores = zero_shot(model, processor, scorer, read_rows(rows), total=len(rows))
             settings |= {"prompts": self.prompts, "combine": prompt_set.combine, "score": scorer.kind}
@@ -106,7 +105,7 @@ class ClassificationBenchmark:
 
     def _prompt_set(self) -> PromptSet:
         prompt_set = load_prompts(self.prompts, self.group)
-        lacking = [name for name in self.classes if name not in _by_class(prompt_set)]
+        lacking = [name for name in self.classes if name not in prompt_set.labels]
         if lacking:
             raise ValueError(
                 f"prompt set {self.prompts!r} has no text for {', '.join(lacking)}; "
@@ -194,11 +193,6 @@ class ClassificationBenchmark:
             settings=settings,
             reference=[row for row in self.reference if row.mode == self.mode],
         )
-
-
-def _by_class(prompt_set: PromptSet) -> dict[str, str]:
-    """Class name → label of the prompt set, which may keep the underscores that pad SCP codes ("NST_")."""
-    return {label.strip("_"): label for label in prompt_set.labels}
 
 
 @torch.inference_mode()
