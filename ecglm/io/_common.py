@@ -36,6 +36,8 @@ MAX_BYTES = 1 << 30
 """Size of a file that is read whole."""
 MAX_TEXT_BYTES = 64 << 20
 """Size of an XML file; those of cardiographs have less than 1 MB."""
+MAX_MARKS = 300_000
+"""Tags and attributes of an XML file, each of which takes a hundred times its size; cardiographs write 5,000."""
 MAX_DEPTH = 64
 """Nesting of XML elements, DICOM sequences and HDF5 groups."""
 
@@ -252,7 +254,7 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
 
 
 def parse_xml(path: Path, limit: int = MAX_TEXT_BYTES) -> Element:
-    """The root of an XML file: bounded in size and depth, entities and document types with entities refused.
+    """The root of an XML file: bounded in size, tags and depth; entities are refused.
 
     Raises:
         ECGFileError: if it is no well-formed XML, or beyond the bounds.
@@ -261,6 +263,11 @@ def parse_xml(path: Path, limit: int = MAX_TEXT_BYTES) -> Element:
     from defusedxml.ElementTree import XMLParser
 
     content = read_bytes(path, limit)
+    marks = content.count(b"<") + content.count(
+        b"="
+    )  # a tag has one of the first, an attribute of the second
+    if marks > MAX_MARKS:
+        raise ECGFileError(f"{path} holds {marks:,} XML tags and attributes, at most {MAX_MARKS:,} are read")
     parser = XMLParser(target=_BoundedTree(), forbid_dtd=False, forbid_entities=True, forbid_external=True)
     try:
         parser.feed(content)
