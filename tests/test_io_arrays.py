@@ -367,3 +367,11 @@ def test_a_line_of_words_above_two_lead_names_names_no_lead(tmp_path):
     ecg = read(tmp_path / "a.csv")
     assert ecg.leads == ("I", "II") and "Zyxwvut" not in str(ecg.metadata)
     np.testing.assert_allclose(ecg.signal, [[0.1, 0.2]] * 2)
+
+
+def test_a_lead_in_one_long_line_is_read_without_pandas(tmp_path, monkeypatch):  # which takes 20 s for it
+    monkeypatch.setattr("pandas.read_csv", None)
+    values = np.arange(200_000) / 1000
+    (tmp_path / "a.csv").write_text(",".join(map(str, values)) + "\n" + ",".join(["2"] * len(values)) + "\n")
+    ecg = read(tmp_path / "a.csv", sampling_rate=500, unit="mV", leads="I II")
+    np.testing.assert_allclose(ecg.signal[0], values, rtol=1e-6)
