@@ -375,3 +375,18 @@ def test_a_lead_in_one_long_line_is_read_without_pandas(tmp_path, monkeypatch): 
     (tmp_path / "a.csv").write_text(",".join(map(str, values)) + "\n" + ",".join(["2"] * len(values)) + "\n")
     ecg = read(tmp_path / "a.csv", sampling_rate=500, unit="mV", leads="I II")
     np.testing.assert_allclose(ecg.signal[0], values, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "acquired"),
+    [
+        ("2020-01-02 03:04:05 +0100", "2020-01-02T03:04:05+01:00"),
+        ("2020-01-02", "2020-01-02"),
+        ("2020-01-02T03:04:05", "2020-01-02T03:04:05"),
+        ("the day Zyxwvut came", None),
+        ("\x1b[31m2020", None),
+    ],
+)
+def test_the_time_of_a_table_is_a_time_or_left_out(tmp_path, text, acquired):
+    (tmp_path / "a.csv").write_text(f"Recorded Date,{text}\nSample Rate,500\nLead,I\nUnit,mV\n" + "1\n2\n3\n")
+    assert read(tmp_path / "a.csv").metadata.get("acquired") == acquired

@@ -37,7 +37,7 @@ MAX_BYTES = 1 << 30
 MAX_TEXT_BYTES = 64 << 20
 """Size of an XML file; those of cardiographs have less than 1 MB."""
 MAX_MARKS = 300_000
-"""Tags and attributes of an XML file, each of which takes a hundred times its size; cardiographs write 5,000."""
+"""Tags and attributes of an XML file, each of which takes up to 200 bytes; cardiographs write 5,000."""
 MAX_DEPTH = 64
 """Nesting of XML elements, DICOM sequences and HDF5 groups."""
 

@@ -194,6 +194,17 @@ def _seconds(text: str) -> float | None:
         return None
 
 
+def _iso_time(text: str) -> str | None:
+    """A date with or without time in ISO 8601; None where it is written otherwise."""
+    from datetime import datetime
+
+    try:
+        moment = datetime.fromisoformat(re.sub(r"\s+(?=[-+]\d\d:?\d\d$)", "", text))
+    except ValueError:
+        return None
+    return text if len(text) <= 10 else moment.isoformat()
+
+
 def _is_numeric(line: str, delimiter: str, decimal: str) -> bool:
     """Whether a line holds numbers only; a first field may be a time or, before many, a lead's name."""
     fields = _fields(line, delimiter)
@@ -274,9 +285,10 @@ def _apply_preamble(recording: Recording, table: _Table) -> None:
         recording.metadata["age"] = float(age[0])
     if said.get("sex", "").lower() in _SEXES:
         recording.metadata["sex"] = _SEXES[said["sex"].lower()]
-    for key in ("acquired", "report"):
-        if key in said:
-            recording.metadata[key] = said[key]
+    if acquired := _iso_time(said.get("acquired", "")):
+        recording.metadata["acquired"] = acquired
+    if "report" in said:
+        recording.metadata["report"] = said["report"]
     device: dict[str, Any] = {"model": said["device"]} if "device" in said else {}
     device |= {"statements": [said["statements"]]} if "statements" in said else {}
     recording.metadata |= {"device": device} if device else {}
