@@ -89,9 +89,10 @@ class Augmentation:
             are.
         spans: `{per_record, max_words, whole}`: runs of words are drawn from free reports instead of whole
             texts.
-        page: arguments of `ecglm.image.draw_page` for models that see pages; of a list one value is drawn by
-            lot for each page, e.g. `{layout: [3x4+1, 12x1], dpi: 100}`. The page shows the recording as it
-            is: none of the steps above.
+        page: for models that see pages: arguments of `ecglm.image.draw_page`, and `defects` as
+            `ecglm.image.spoil` takes them; of a list one value is drawn by lot for each page, e.g.
+            `{layout: [3x4+1, 12x1], dpi: 100, defects: [none, light, heavy]}`. The page shows the recording
+            as it is: none of the steps above.
     """
 
     crop: float = 1.0

@@ -182,7 +182,17 @@ def test_render_writes_a_page_in_the_format_of_its_suffix(record, tmp_path):
         (("-o", tmp_path / "other.bmp"), ".pdf"),
         (("-o", tmp_path / "other.png", "--dpi", "0"), "dpi must lie"),
         (("-o", tmp_path / "other.png", "--layout", "2x6"), "unknown layout"),
+        (("-o", tmp_path / "other.png", "--defects", "Fog"), "unknown defect 'Fog'"),
+        (("-o", tmp_path / "other.png", "--defects", "light", "--seed", "-1"), "seed must be 0 or more"),
+        (("-o", tmp_path / "other.svg", "--defects", "Creases"), "save it as .png or .jpg"),
     ):
         done = ecglm("render", record, *arguments)
         assert done.returncode == 2 and named in done.stderr and done.stderr.count("\n") == 1
     assert not list(tmp_path.glob("other*"))
+    spoilt = [tmp_path / f"spoilt{seed}.png" for seed in (1, 1, 2)]
+    drawn = []
+    for page, seed in zip(spoilt, (1, 1, 2), strict=True):
+        arguments = ("--defects", "Creases:0.5+Shadow", "--seed", seed, "--dpi", 50)
+        assert ecglm("render", record, "-o", page, *arguments).returncode == 0
+        drawn.append(page.read_bytes())
+    assert drawn[0] == drawn[1] != drawn[2]

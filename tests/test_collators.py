@@ -190,6 +190,20 @@ def test_pages_are_drawn_for_models_that_see_them(page_processor, collator):
     assert len(chosen) == 2
 
 
+def test_pages_are_spoilt_on_demand(page_processor):
+    """By the seed of the batch, as others are not."""
+    rows = PreparedRecordings(load("simulated", num_records=3), page_processor)
+    rows = [rows[number] for number in range(3)]
+
+    def batch(seed, **page):
+        torch.manual_seed(seed)
+        return PairCollator(page_processor, Augmentation(page={"dpi": 40, **page}))(rows)["pixel_values"]
+
+    assert torch.equal(batch(1, defects="heavy"), batch(1, defects="heavy"))
+    assert not torch.equal(batch(1, defects="heavy"), batch(2, defects="heavy"))
+    assert torch.equal(batch(1, defects="none"), batch(1))
+
+
 def test_a_processor_without_pictures_draws_none(processor):
     rows = PreparedRecordings(load("simulated", num_records=1), processor)
     assert "pixel_values" not in PairCollator(processor)([rows[0]])
@@ -198,6 +212,8 @@ def test_a_processor_without_pictures_draws_none(processor):
 def test_settings_of_pages_are_checked():
     with pytest.raises(ValueError, match="page has no key 'layuot'; did you mean 'layout'"):
         Augmentation(page={"layuot": "3x4"})
+    with pytest.raises(ValueError, match="unknown defect 'Fog'"):
+        Augmentation(page={"defects": ["light", "Fog:0.3"]})
 
 
 def test_a_page_processor_is_saved_and_loaded_as_one(page_processor, tmp_path):

@@ -1,9 +1,11 @@
 """Defects: each does something, none at strength 0, and after any of them the labels are where the ink is."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
 from ecglm import simulate
@@ -25,6 +27,7 @@ from ecglm.image.defects import (
     Shadow,
     Stamp,
     UnevenLight,
+    defects_of,
 )
 from ecglm.image.geometry import Homography, Warp
 from ecglm.image.raster import rasterise
@@ -246,6 +249,31 @@ def test_random_defects_are_seeded_and_grow_with_severity():
         random_defects(np.random.default_rng(0), 2)
 
 
+def test_defects_in_words(page):
+    """As recipes, command lines and labels hold them."""
+    chain = [Rotation(degrees=-3, strength=0.5), Handwriting(remarks=("COPY",)), Noise()]
+    assert defects_of("Rotation:0.5 + noise") == [Rotation(strength=0.5), Noise()]
+    assert defects_of([chain[0], "Noise:1", {"defect": "Shadow", "depth": 0.2}])[2] == Shadow(depth=0.2)
+    assert defects_of(json.loads(json.dumps([defect.settings() for defect in chain]))) == chain
+    for nothing in ("none", 0, "0", [], "Noise:0"):
+        assert spoil(page, nothing, 3) is page
+    for severity in ("light", 0.25, "0.25", np.float32(0.25)):
+        assert defects_of(severity, 7) == defects_of("light", 7) != defects_of("light", 8)
+    spoilt = spoil(page, "heavy", 5)
+    label = json.loads(json.dumps([defect.settings() for defect in spoilt.defects]))
+    again = spoil(page, label, spoilt.seed)
+    assert spoilt.defects and np.array_equal(again.image, spoilt.image)
+
+
+def test_a_spoilt_page_is_saved_as_a_picture_of_its_size(page, tmp_path):
+    small = spoil(page, [LowResolution(factor=2), Rotation(degrees=0)], 1)
+    small.save(tmp_path / "page.png")
+    with Image.open(tmp_path / "page.png") as picture:
+        assert picture.info["dpi"][0] == pytest.approx(50, abs=0.1)
+    with pytest.raises(ValueError, match="a spoilt page is a picture; save it as .png or .jpg"):
+        small.save(tmp_path / "page.pdf")
+
+
 def test_pages_of_every_kind_can_be_spoilt():
     ecg = simulate("normal", 1)
     holes = ecg.signal.copy()
@@ -262,11 +290,21 @@ def test_pages_of_every_kind_can_be_spoilt():
 
 def test_bad_input_is_one_clear_line(page):
     for make, message in (
-        (lambda: Shadow(strength=1.5), "Shadow: strength must lie between 0 and 1, got 1.5"),
-        (lambda: Rotation(degrees=500), "Rotation: degrees must lie between -180 and 180, got 500"),
+        (lambda: Shadow(strength=1.5), "Shadow: strength must be between 0 and 1, got 1.5"),
+        (lambda: Shadow(strength="much"), "Shadow: strength must be between 0 and 1, got 'much'"),
+        (lambda: Shadow(strength=float("nan")), "Shadow: strength must be between 0 and 1, got nan"),
+        (lambda: Creases(number=1.5), "Creases: number must be a whole number between 1 and 20, got 1.5"),
+        (lambda: Stamp(text=5), "Stamp: text must be a text, got 5"),
+        (lambda: PrintedText(lines="Copy"), "PrintedText: lines must be a list of texts, got 'Copy'"),
+        (lambda: Rotation(degrees=500), "Rotation: degrees must be between -180 and 180, got 500"),
         (lambda: ColourCast(tint="pink"), "ColourCast: tint must be one of None, 'warm'"),
         (lambda: Handwriting(remarks=("naïve",)), "no glyph for Ï"),
-        (lambda: spoil(page, [Shadow]), "defects must be of PrintedText"),
+        (lambda: spoil(page, [Shadow]), "unknown defect <class"),
+        (lambda: spoil(page, "Shade"), "unknown defect 'Shade'; give none, light, .* of PrintedText"),
+        (lambda: spoil(page, "Shadow:dark"), "'Shadow:dark': the strength must be a number from 0 to 1"),
+        (lambda: spoil(page, 3), "severity must lie between 0 and 1, got 3"),
+        (lambda: spoil(page, {"defect": "Shadow", "dpeth": 1}), "Shadow has no key 'dpeth'; did you mean"),
+        (lambda: spoil(page, "light", seed=-1), "seed must be 0 or more, got -1"),
         (lambda: spoil(spoil(page, [Screen()]), [UnevenLight()]), r"spoilt before \(Screen\)"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from datasets import load_dataset
 from PIL import Image
+from scipy.interpolate import RegularGridInterpolator
 from typer.testing import CliRunner
 
 from ecglm import datasets, write
 from ecglm.cli import app
 from ecglm.datasets import pages
-from ecglm.image import draw_page
+from ecglm.image import draw_page, spoil
 from ecglm.simulate import simulate
 
 SMALL = {"num_records": 5, "splits": ["train"], "records_per_shard": 2}
@@ -111,6 +112,54 @@ def test_a_broken_off_run_goes_on_and_makes_the_same_bytes_in_several_processes(
     assert pages.render_corpus("simulated", None, out, **settings).skipped == 5
 
 
+SPOILT = {"layout": ["3x4", "12x1"], "dpi": 60, "defects": ["none", "heavy", "Curvature+LowResolution:0.5"]}
+
+
+def test_spoilt_pages_and_their_labels(tmp_path):
+    """The same bytes in several processes and after a break; each label draws its page again."""
+    settings = SMALL | {"page": SPOILT, "masks": True, "boxes": True, "traces": True, "copies": 2, "seed": 1}
+    out = tmp_path / "pages"
+    pages.render_corpus("simulated", None, out, **settings)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    (out / "train-00001.tar").unlink()
+    pages.render_corpus("simulated", None, out, **settings | {"num_workers": 2})
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+    rows = datasets.load("simulated", num_records=5)
+    files = {}
+    for shard in sorted(out.glob("*.tar")):
+        files |= files_of(shard)
+    bent = flat = 0
+    for name in (name for name in files if name.endswith(".json")):
+        label = json.loads(files[name])
+        clean = draw_page(datasets.read_row(rows[int(name[:8])]), **label["page"])
+        page = spoil(clean, label["defects"], label["seed"])
+        assert np.array_equal(picture(files[name.replace(".json", ".png")]), page.image)
+        bent, flat = bent + ("mesh" in label["to_flat"]), flat + ("homography" in label["to_flat"])
+        mask = picture(files[name.replace(".json", ".mask.png")])
+        assert mask.shape == page.image.shape[:2] == tuple(label["size"][::-1])
+        for number, lead in enumerate(label["leads"], start=1):
+            points = np.concatenate(lead["trace"])
+            on_page = to_flat(label, points)
+            np.testing.assert_allclose(on_page, page.geometry.warp.to_page(points), atol=0.05)
+            x0, y0, x1, y1 = lead["box"]
+            y, x = np.nonzero(mask == number)
+            assert x0 - 1 <= x.min() and x.max() <= x1 and y0 - 1 <= y.min() and y.max() <= y1
+            column, row = np.minimum(points, np.array(label["size"]) - 1).astype(int).T
+            assert (mask[row, column] > 0).mean() > 0.9, "the ink is where the trace is"
+    assert bent and flat
+
+
+def to_flat(label, points):
+    """Dots of the picture to dots of the flat page, from what the label says alone."""
+    if "homography" in label["to_flat"]:
+        moved = np.column_stack([points, np.ones(len(points))]) @ np.array(label["to_flat"]["homography"]).T
+        return moved[:, :2] / moved[:, 2:]
+    step, mesh = label["to_flat"]["step"], np.array(label["to_flat"]["mesh"])
+    edges = [np.append(np.arange(0, edge, step), edge) for edge in label["size"]]
+    return RegularGridInterpolator(edges[::-1], mesh)(points[:, ::-1])
+
+
 def test_other_settings_do_not_mix(drawn):
     out, settings, _ = drawn
     with pytest.raises(ValueError, match=r"begun with other settings \(seed\)"):
@@ -177,6 +226,7 @@ def test_where_nothing_can_be_drawn_nothing_is_left(tmp_path):
         ({"page": {"layout": ["3x4", "5x5"]}}, "unknown layout '5x5'"),
         ({"page": {"dpi": [100, 0]}}, "dpi must lie between 20 and 600, got 0"),
         ({"page": {"layuot": "3x4"}}, "no key 'layuot'; did you mean 'layout'"),
+        ({"page": {"defects": ["light", "Creses"]}}, "unknown defect 'Creses'; give none, light"),
         ({"page": {"colours": []}}, "page.colours is an empty list"),
         ({"format": "zip"}, "format='zip' is not known"),
         ({"image": "bmp"}, "image='bmp' is not known"),

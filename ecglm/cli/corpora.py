@@ -42,7 +42,7 @@ def render_corpus(
     workers: Annotated[int, typer.Option(help="Processes.")] = 1,
     as_json: Json = False,
 ) -> None:
-    """Draw a corpus as pages with labels, e.g. page.layout=[3x4+1,12x1] page.dpi=100 splits=[train]."""
+    """Draw a corpus as pages with labels, e.g. page.layout=[3x4+1,12x1] page.defects=[none,light,heavy]."""
     from ecglm import datasets
     from ecglm.assets import apply_overrides
 

@@ -94,9 +94,13 @@ def render(
     header: Annotated[list[str] | None, typer.Option(help="A further line; may be repeated.")] = None,
     measured: Annotated[bool, typer.Option(help="Print measurements, as an unconfirmed draft.")] = False,
     waves: Annotated[bool, typer.Option(help="Colour the measured waves.")] = False,
+    defects: Annotated[
+        str, typer.Option(help="Spoil it: light, medium, heavy, 0 to 1, or names, e.g. Creases:0.5+Shadow.")
+    ] = "none",
+    seed: Annotated[int, typer.Option(help="Of the chance in the defects.")] = 0,
 ) -> None:
     """Draw an ECG on paper, in true millimetres."""
-    from ecglm.image import draw_page
+    from ecglm.image import draw_page, spoil
     from ecglm.io import read
 
     ecg = read(record)
@@ -126,6 +130,7 @@ def render(
         measurements=measurements if measured else None,
         overlay=measurements if waves else None,
     )
+    page = spoil(page, defects, seed)
     page.save(out)
     for note in page.notes:
         typer.echo(f"{ecg.name}: {note}", err=True)

@@ -33,20 +33,25 @@ from PIL import Image
 from ecglm.assets import refuse_unknown
 from ecglm.datasets._rows import SPLITS, EmptySelection, choose, read_row
 from ecglm.ecg import ECG, LEADS_12
-from ecglm.image import Page, draw_page
-from ecglm.image.raster import cover
+from ecglm.image import Page, draw_page, spoil
+from ecglm.image.defects import defects_of
+from ecglm.image.raster import cover, size_in_dots
 
 FORMATS = ("tar", "parquet")
 IMAGES = ("png", "jpg")
-PAGE_SETTINGS = tuple(
-    name
-    for name in signature(draw_page).parameters
-    if name not in ("ecg", "header", "measurements", "pacing", "overlay")
+PAGE_SETTINGS = (
+    *(
+        name
+        for name in signature(draw_page).parameters
+        if name not in ("ecg", "header", "measurements", "pacing", "overlay")
+    ),
+    "defects",
 )
-"""Arguments of `ecglm.image.draw_page` that a corpus of pages may set."""
+"""What a corpus of pages may set: arguments of `ecglm.image.draw_page`, and `defects` as of `spoil`."""
 
 _MANIFEST = "manifest.json"
 _FORMAT = 1
+_MESH = 5.0  # mm from point to point; bilinear between them it is true to some 0.01 mm
 _MAX_BOXES = 1000  # of a page, in the numbering of COCO's annotations
 
 
@@ -109,8 +114,9 @@ def render_corpus(
         root: its folder; None for "simulated".
         out: folder for the shards; one that the same call began is completed.
         splits: those to draw; a split without records is left out.
-        page: arguments of `draw_page` (`PAGE_SETTINGS`); of a list, one is drawn by lot for each page, for
-            example `{"layout": ["3x4+1", "12x1"], "dpi": [100, 150, 200]}`.
+        page: arguments of `draw_page`, and `defects` in the words of `ecglm.image.defects.defects_of`
+            (`PAGE_SETTINGS`); of a list, one is drawn by lot for each page, for example
+            `{"layout": ["3x4+1", "12x1"], "defects": ["none", "light", "Rotation:0.5+Noise"]}`.
         copies: pages of each recording.
         seed: of what is drawn by lot.
         format: "tar" for WebDataset, or "parquet", which `datasets.load_dataset` reads, pictures decoded.
@@ -192,25 +198,34 @@ def page_choices(page: Mapping[str, Any]) -> dict[str, list[Any]]:
     """The values among which each setting of a page is drawn by lot.
 
     Args:
-        page: arguments of `draw_page`, each a value or a list of values.
+        page: settings of `PAGE_SETTINGS`, each a value or a list of values.
 
     Raises:
-        ValueError: if a name is not in `PAGE_SETTINGS`, or a list is empty.
+        ValueError: if a name is not in `PAGE_SETTINGS`, a list is empty, or defects are not known.
     """
     refuse_unknown("page", page, PAGE_SETTINGS)
     choices = {name: value if isinstance(value, list) else [value] for name, value in page.items()}
     empty = [name for name, values in choices.items() if not values]
     if empty:
         raise ValueError(f"page.{empty[0]} is an empty list; name at least one value")
+    for wanted in choices.get("defects", []):
+        defects_of(wanted)
     return choices
 
 
 def draw_by_lot(
     ecg: ECG, choices: Mapping[str, list[Any]], rng: np.random.Generator
 ) -> tuple[Page, dict[str, Any]]:
-    """A page of a recording, and the settings that were drawn for it from `page_choices`."""
-    settings = {name: values[int(rng.integers(len(values)))] for name, values in choices.items()}
-    return draw_page(ecg, **settings), settings
+    """A page of a recording, maybe spoilt, and what was drawn from `page_choices` for `draw_page`."""
+
+    def one(values: list[Any]) -> Any:
+        return values[int(rng.integers(len(values)))]
+
+    settings = {name: one(values) for name, values in choices.items() if name != "defects"}
+    page = draw_page(ecg, **settings)
+    if "defects" in choices:
+        page = spoil(page, one(choices["defects"]), int(rng.integers(2**31)))
+    return page, settings
 
 
 def page_label(
@@ -226,10 +241,14 @@ def page_label(
 
     Returns:
         Plain values: `record_id`, `patient_id`, `age`, `sex`, `report`, `texts`, `codes`, `labels` and `fold`
-            of the row; `page` (the settings), `notes` (missing and cut leads), `dpi`, `size` (width, height);
-            `to_mm`, (2, 3), from dots to mm; `leads`, a list of `name` (as in
-            `ecglm.image.Geometry`), `box` (x0, y0, x1, y1 in dots), `to_signal` (2, 3), from dots to seconds
-            and mV, and `trace`, a list of polylines; `page_texts`, a list of `text` and `box`.
+            of the row; `page` (the settings), `defects` and their `seed`, as `ecglm.image.spoil` takes them,
+            `notes` (missing and cut leads), `dpi`; `size` (width, height) of the picture in dots; `to_flat`,
+            from the picture to the flat page: a `homography` (3, 3), or where the paper is bent a `mesh`,
+            the flat page's dots under every `step` dots of the picture, (rows, columns, 2); `to_mm`, (2, 3),
+            from dots of the flat page to mm; `leads`, a list of `name` (as in `ecglm.image.Geometry`), `box`
+            (x0, y0, x1, y1 in dots of the picture), `to_signal` (2, 3), from dots of the flat page to seconds
+            and mV, and `trace`, a list of polylines in dots of the picture; `page_texts`, a list of `text`
+            and `box`.
     """
     known = ("record_id", "patient_id", "age", "sex", "report", "texts", "codes", "labels", "fold")
     geometry = page.geometry
@@ -243,13 +262,26 @@ def page_label(
     return {
         **{key: row[key] for key in known},
         "page": dict(settings),
+        "defects": [defect.settings() for defect in page.defects],
+        "seed": page.seed,
         "notes": list(page.notes),
         "dpi": geometry.dpi,
         "size": list(geometry.size),
+        "to_flat": _to_flat(page),
         "to_mm": geometry.to_mm.tolist(),
         "leads": leads,
         "page_texts": [{"text": text, "box": _rounded(box)} for text, box in geometry.text_boxes],
     }
+
+
+def _to_flat(page: Page) -> dict[str, Any]:
+    matrix = page.geometry.warp.homography
+    if matrix is not None:
+        inverse = np.linalg.inv(matrix)
+        return {"homography": (inverse / inverse[2, 2]).tolist()}
+    step = max(4, round(_MESH * page.geometry.dpi / 25.4))
+    mesh = page.geometry.warp.mesh(page.geometry.size, step)
+    return {"step": step, "mesh": np.round(mesh, 2).tolist()}
 
 
 def lead_mask(page: Page) -> np.ndarray:
@@ -259,9 +291,11 @@ def lead_mask(page: Page) -> np.ndarray:
     """
     width, height = page.geometry.size
     mask = np.zeros(height * width, np.uint8)
-    strokes = {stroke.trace: stroke.width for stroke in page.drawing.strokes if stroke.trace is not None}
+    pens = {stroke.trace: stroke.width for stroke in page.drawing.strokes if stroke.trace is not None}
+    flat = size_in_dots(page.drawing, page.geometry.dpi)
+    scale = page.geometry.warp.scale(flat) * page.geometry.dpi / 25.4
     for number, (name, lines) in enumerate(page.geometry.traces.items(), start=1):
-        dots = strokes[name] * page.geometry.dpi / 25.4
+        dots = pens[name] * scale
         index, coverage = cover(lines, dots, (width, height))
         mask[index[coverage >= 0.5 * min(dots, 1.0)]] = number
     return mask.reshape(height, width)
@@ -316,7 +350,12 @@ def _checked(plan: _Plan) -> _Plan:
     blank = ECG(np.zeros((12, 5000), np.float32), 500, LEADS_12, {})
     for name, values in plan.page.items():
         for value in values:
-            if name not in ("layout", "leads", "start"):  # these ask for others, or for a recording
+            if name not in (
+                "layout",
+                "leads",
+                "start",
+                "defects",
+            ):  # these ask for others, or for a recording
                 draw_page(blank, **{"dpi": 20, name: value})
     for layout in plan.page.get("layout", []):
         if layout != "median":  # there is no beat in it

@@ -6,17 +6,20 @@ on it, the lens, the sensor, the file.
 """
 
 import zlib
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from numbers import Real
+from typing import Any
 
 import numpy as np
 
+from ecglm.assets import refuse_unknown
 from ecglm.image.camera_defects import JPEG, FocusBlur, LowResolution, MotionBlur, Noise
 from ecglm.image.drawing import Colour
 from ecglm.image.geometry import Box, Geometry, Homography, Warp, keep_inside
 from ecglm.image.page import Page
 from ecglm.image.paper_defects import Creases, Handwriting, PrintedText, Stains, Stamp, ThermalFade, Wrinkles
-from ecglm.image.redraw import Sheet, redraw, scale_of
+from ecglm.image.redraw import Sheet, redraw
 from ecglm.image.stages import Defect, Lamp, cloud
 from ecglm.image.view_defects import (
     ColourCast,
@@ -41,21 +44,26 @@ DEFECTS: dict[str, type[Defect]] = {
 }
 """All defects by name, in the order in which they happen."""
 
-__all__ = ["DEFECTS", "Defect", "random_defects", "spoil", *DEFECTS]
+SEVERITIES = {"none": 0.0, "light": 0.25, "medium": 0.5, "heavy": 1.0}
+"""Words for the severity of `random_defects`."""
 
+__all__ = ["DEFECTS", "SEVERITIES", "Defect", "defects_of", "random_defects", "spoil", *DEFECTS]
+
+_BY_NAME = {name.lower(): kind for name, kind in DEFECTS.items()}
 _ORDER = {kind: number for number, kind in enumerate(DEFECTS.values())}
 _BORDER = 0.02  # of the picture around a photographed page
 _SCANNER: Colour = (246, 246, 244)  # what a scanner sees beside the sheet
 _TABLES: tuple[Colour, ...] = ((112, 84, 60), (140, 116, 92), (92, 94, 98), (62, 58, 56), (168, 164, 156))
 
 
-def spoil(page: Page, defects: Sequence[Defect], seed: int = 0) -> Page:
+def spoil(page: Page, defects: Any, seed: int = 0) -> Page:
     """Spoil a page.
 
     Args:
         page: a clean page, as `draw_page` gives it.
-        defects: what happens to it, for example `[Rotation(degrees=3), Shadow(strength=0.5)]`; a kind may
-            come more than once. Those of strength 0 do nothing.
+        defects: what happens to it, for example `[Rotation(degrees=3), Shadow(strength=0.5)]`, or in words
+            or numbers as `defects_of` reads them, for example `"light"`; a kind may come more than once.
+            Those of strength 0 do nothing.
         seed: of all chance; each defect draws from its own, so that one more leaves the others as they were.
 
     Returns:
@@ -64,12 +72,13 @@ def spoil(page: Page, defects: Sequence[Defect], seed: int = 0) -> Page:
         around what they hold; what lies outside the picture is no longer in them or in the traces.
 
     Raises:
-        ValueError: if the page was spoilt before: all defects belong into one call.
+        ValueError: if the page was spoilt before: all defects belong into one call; or if `defects_of` cannot
+            read what is wanted.
     """
-    for defect in defects:
-        if not isinstance(defect, Defect):
-            raise ValueError(f"defects must be of {', '.join(DEFECTS)}; got {defect!r}")
-    active = sorted((defect for defect in defects if defect.strength > 0), key=lambda d: _ORDER[type(d)])
+    if seed < 0:
+        raise ValueError(f"seed must be 0 or more, got {seed}")
+    wanted = defects_of(defects, seed)
+    active = sorted((defect for defect in wanted if defect.strength > 0), key=lambda d: _ORDER[type(d)])
     if not active:
         return page
     if page.defects:
@@ -78,7 +87,7 @@ def spoil(page: Page, defects: Sequence[Defect], seed: int = 0) -> Page:
 
     dpi, page_size = page.geometry.dpi, page.geometry.size
     sheet = Sheet(replace(page.drawing, strokes=list(page.drawing.strokes), texts=list(page.drawing.texts)))
-    for defect, chance in _chances(active, seed, "mark"):
+    for defect, chance in _chances(active, seed):
         defect.mark(sheet, chance)
     warp, size = _lay(active, seed, dpi, page_size)
     photographed = any(isinstance(defect, Perspective | Curvature) for defect in active)
@@ -101,14 +110,76 @@ def spoil(page: Page, defects: Sequence[Defect], seed: int = 0) -> Page:
             + cloud(lamp.shape, 6, desk) * 0.4
         )
         lamp.dim(np.where(lamp.on_page, 1, 0.72 + 0.28 * grain).astype(np.float32))
-    for defect, chance in _chances(active, seed, "light"):
+    for defect, chance in _chances(active, seed):
         defect.light(lamp, chance)
     picture = lamp.shine(image)
-    for defect, chance in _chances(active, seed, "take"):
+    for defect, chance in _chances(active, seed):
         picture = defect.take(picture, dpi * picture.size[0] / size[0], chance)
     if picture.size != size:
         geometry = _resized(geometry, picture.size)
-    return replace(page, image=np.array(picture), geometry=geometry, defects=tuple(active))
+    return replace(page, image=np.array(picture), geometry=geometry, defects=tuple(active), seed=seed)
+
+
+def defects_of(wanted: Any, seed: int = 0) -> list[Defect]:
+    """Defects from what is written in a recipe, on a command line, or in a label.
+
+    Args:
+        wanted: "none", "light", "medium", "heavy" or a number from 0 to 1 for `random_defects` of that
+            severity; names with their strengths, "Rotation:0.5+Noise", 1 where none is given; a mapping as
+            `Defect.settings` makes it, `{"defect": "Rotation", "degrees": 3}`; or a list of names, mappings
+            and defects.
+        seed: of the choice where a severity is given.
+
+    Raises:
+        ValueError: if a name or a parameter is not known, or a value is outside its range.
+    """
+    severity = _severity(wanted)
+    if severity is not None:
+        return random_defects(np.random.default_rng([seed, zlib.crc32(b"choice")]), severity)
+    if isinstance(wanted, str):
+        wanted = wanted.split("+")
+    elif isinstance(wanted, Mapping | Defect):
+        wanted = [wanted]
+    if not isinstance(wanted, Sequence):
+        raise ValueError(_unknown(wanted))
+    return [each if isinstance(each, Defect) else _defect_of(each) for each in wanted]
+
+
+def _severity(wanted: Any) -> float | None:
+    """What a word or a number means; None where it is neither."""
+    if isinstance(wanted, str):
+        try:
+            return SEVERITIES[wanted] if wanted in SEVERITIES else float(wanted)
+        except ValueError:
+            return None
+    return float(wanted) if isinstance(wanted, Real) and not isinstance(wanted, bool) else None
+
+
+def _defect_of(wanted: Any) -> Defect:
+    if isinstance(wanted, str):
+        name, colon, strength = wanted.strip().partition(":")
+        try:
+            settings: dict[str, Any] = {"strength": float(strength)} if colon else {}
+        except ValueError:
+            raise ValueError(f"{wanted!r}: the strength must be a number from 0 to 1") from None
+    elif isinstance(wanted, Mapping) and "defect" in wanted:
+        settings = dict(wanted)
+        name = str(settings.pop("defect"))
+    else:
+        raise ValueError(_unknown(wanted))
+    kind = _BY_NAME.get(name.lower())
+    if kind is None:
+        raise ValueError(_unknown(name))
+    refuse_unknown(kind.__name__, settings, [part.name for part in fields(kind)])
+    lists = {key: tuple(value) for key, value in settings.items() if isinstance(value, list)}
+    return kind(**settings | lists)
+
+
+def _unknown(wanted: Any) -> str:
+    return (
+        f"unknown defect {wanted!r}; give {', '.join(SEVERITIES)}, a number from 0 to 1, or names with their "
+        f"strengths such as Rotation:0.5+Noise, of {', '.join(DEFECTS)}"
+    )
 
 
 def random_defects(rng: np.random.Generator, severity: float = 0.5) -> list[Defect]:
@@ -148,7 +219,7 @@ def random_defects(rng: np.random.Generator, severity: float = 0.5) -> list[Defe
     return chosen
 
 
-def _chances(active: list[Defect], seed: int, stage: str) -> list[tuple[Defect, np.random.Generator]]:
+def _chances(active: list[Defect], seed: int) -> list[tuple[Defect, np.random.Generator]]:
     """Each defect with its own chance, which hangs on the seed, its kind and how many of it came before."""
     seen: dict[str, int] = {}
     pairs = []
@@ -162,7 +233,7 @@ def _chances(active: list[Defect], seed: int, stage: str) -> list[tuple[Defect, 
 def _lay(active: list[Defect], seed: int, dpi: float, size: tuple[int, int]) -> tuple[Warp, tuple[int, int]]:
     """How the sheet lies on the picture, and the picture's size."""
     warp = Warp()
-    for defect, chance in _chances(active, seed, "place"):
+    for defect, chance in _chances(active, seed):
         step = defect.place(size, dpi, chance)
         if step is not None:
             warp = warp.then(step)
@@ -176,7 +247,7 @@ def _lay(active: list[Defect], seed: int, dpi: float, size: tuple[int, int]) -> 
         scale = float(((1 - 2 * border) * np.array(size) / (high - low)).min())
         x, y = np.array(size) / 2 - scale * (low + high) / 2
         warp = warp.then(Homography(np.array([[scale, 0, x], [0, scale, y], [0, 0, 1]])))
-    for defect, chance in _chances(active, seed, "cut"):
+    for defect, chance in _chances(active, seed):
         if isinstance(defect, Crop):
             x0, y0, x1, y1 = defect.cut(size, chance)
             warp = warp.then(Homography(np.array([[1.0, 0, -x0], [0, 1, -y0], [0, 0, 1]])))
@@ -193,7 +264,7 @@ def _moved(geometry: Geometry, page: Page, texts: list[tuple[str, Box]]) -> Geom
         if pieces:
             traces[key] = pieces
     widths = {stroke.trace: stroke.width for stroke in page.drawing.strokes}
-    half = geometry.dpi / 25.4 * scale_of(warp, page.geometry.size) / 2
+    half = geometry.dpi / 25.4 * warp.scale(page.geometry.size) / 2
     boxes = {key: _box_around(lines, widths[key] * half, size) for key, lines in traces.items()}
     signal = {key: affine for key, affine in geometry.to_signal.items() if key in traces}
     return replace(geometry, traces=traces, lead_boxes=boxes, text_boxes=texts, to_signal=signal)

@@ -114,6 +114,15 @@ class Warp:
             line = _refine(line, _LONGEST)
         return self.to_picture(line)
 
+    def scale(self, page_size: tuple[int, int]) -> float:
+        """How much larger than the page its picture is, at the middle of a page of so many dots."""
+        if not self.steps:
+            return 1.0
+        middle = np.array(page_size) / 2
+        o, x, y = self.to_picture(middle + np.array([[0, 0], [1, 0], [0, 1]]))
+        (a, b), (c, d) = x - o, y - o
+        return float(np.sqrt(abs(a * d - b * c)))
+
     @property
     def homography(self) -> np.ndarray | None:
         """The (3, 3) matrix from page to picture; None for a bent page, which `mesh` describes."""

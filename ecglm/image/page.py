@@ -44,7 +44,8 @@ class Page:
         drawing: its layers in mm, from which it can be drawn again.
         notes: what the page says about its traces: missing and cut ones.
         title: its first line.
-        defects: what `spoil` did to it.
+        defects: what `spoil` did to it, in the order in which it happened.
+        seed: of the chance in these.
     """
 
     image: np.ndarray
@@ -53,25 +54,31 @@ class Page:
     notes: tuple[str, ...] = ()
     title: str = ""
     defects: tuple[Any, ...] = ()
+    seed: int = 0
 
     def save(self, path: str | Path) -> None:
         """Write the page to a file that prints at its true size: PNG, JPEG, SVG or PDF by the suffix.
 
-        PNG and JPEG hold the dots of `image`, SVG and PDF the lines of `drawing`, which no defect reaches.
+        PNG and JPEG hold the dots of `image`, SVG and PDF the lines of `drawing`, which no defect reaches. A
+        page seen askew has its true size in the middle.
 
         Raises:
-            ValueError: if the suffix is another one.
+            ValueError: if the suffix is another one, or a spoilt page shall become lines.
         """
         path = Path(path)
         suffix = path.suffix.lower()
         if suffix not in _SUFFIXES:
             raise ValueError(f"{path} must end in one of {', '.join(_SUFFIXES)}")
+        if self.defects and suffix in (".svg", ".pdf"):
+            raise ValueError(f"{path}: a spoilt page is a picture; save it as .png or .jpg")
         if suffix == ".svg":
             content = to_svg(self.drawing, self.title).encode("utf-8")
         elif suffix == ".pdf":
             content = to_pdf(self.drawing, self.title)
         else:
-            file, dpi = io.BytesIO(), (self.geometry.dpi, self.geometry.dpi)
+            flat = size_in_dots(self.drawing, self.geometry.dpi)
+            per_inch = self.geometry.dpi * self.geometry.warp.scale(flat)
+            file, dpi = io.BytesIO(), (per_inch, per_inch)
             picture = Image.fromarray(self.image)
             if suffix == ".png":
                 picture.save(file, "PNG", dpi=dpi)

@@ -89,7 +89,7 @@ def redraw(
         place = patch.place * scale
         stamped.append((patch.text, _press(image, patch.ink, place, patch.colour, warp, None)))
 
-    larger = scale_of(warp, page_size)
+    larger = warp.scale(page_size)
     pens: dict[tuple[float, Colour], list[np.ndarray]] = {}
     for stroke in drawing.strokes:
         line = warp.line_to_picture(stroke.points * scale)
@@ -111,16 +111,6 @@ def redraw(
         index, coverage = cover([warp.line_to_picture(line * scale)], width * scale * larger, size)
         paint(image, index, coverage * np.float32(share), drawing.grid.paper)
     return image, [(text, box) for text, box in boxes if box is not None]
-
-
-def scale_of(warp: Warp, page_size: tuple[int, int]) -> float:
-    """How much larger than the page its picture is, at the page's middle."""
-    if not warp.steps:
-        return 1.0
-    middle = np.array(page_size) / 2
-    o, x, y = warp.to_picture(middle + np.array([[0, 0], [1, 0], [0, 1]]))
-    (a, b), (c, d) = x - o, y - o
-    return float(np.sqrt(abs(a * d - b * c)))
 
 
 def warp_to(ink: Image.Image, to_ink: Warp, place: np.ndarray | None, box: Box, cell: int) -> Image.Image:

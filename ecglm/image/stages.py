@@ -5,7 +5,8 @@ The stages follow one another as they do in life, so a shadow falls over the sta
 
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import ClassVar
+from numbers import Integral, Real
+from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image, ImageChops
@@ -37,11 +38,16 @@ class Defect:
     choices: ClassVar[dict[str, tuple[str | None, ...]]] = {}
 
     def __post_init__(self) -> None:
+        kinds = {part.name: part.type for part in fields(self)}
         for name, (low, high) in {"strength": (0, 1), **self.limits}.items():
             value = getattr(self, name)
-            if value is not None and not low <= value <= high:
+            if value is None and kinds[name] not in (int, float):
+                continue
+            number: Any = Integral if kinds[name] is int else Real
+            if not isinstance(value, number) or isinstance(value, bool) or not low <= value <= high:
+                whole = "a whole number " if kinds[name] is int else ""
                 raise ValueError(
-                    f"{type(self).__name__}: {name} must lie between {low} and {high}, got {value}"
+                    f"{type(self).__name__}: {name} must be {whole}between {low} and {high}, got {value!r}"
                 )
         for name, known in self.choices.items():
             if getattr(self, name) not in known:
@@ -49,6 +55,14 @@ class Defect:
                 raise ValueError(
                     f"{type(self).__name__}: {name} must be one of {words}, got {getattr(self, name)!r}"
                 )
+        for name in set(kinds) - {"strength", *self.limits, *self.choices}:  # what is written
+            value = getattr(self, name)
+            if kinds[name] == str | None and not isinstance(value, str | None):
+                raise ValueError(f"{type(self).__name__}: {name} must be a text, got {value!r}")
+            if kinds[name] == tuple[str, ...] | None and not (
+                value is None or isinstance(value, tuple) and all(isinstance(line, str) for line in value)
+            ):
+                raise ValueError(f"{type(self).__name__}: {name} must be a list of texts, got {value!r}")
 
     def mark(self, sheet: Sheet, rng: np.random.Generator) -> None:
         """Change the sheet: add ink, wear it off."""
