@@ -114,10 +114,11 @@ def spoil(page: Page, defects: Any, seed: int = 0) -> Page:
         defect.light(lamp, chance)
     picture = lamp.shine(image)
     for defect, chance in _chances(active, seed):
-        picture = defect.take(picture, dpi * picture.size[0] / size[0], chance)
-    if picture.size != size:
-        geometry = _resized(geometry, picture.size)
-    return replace(page, image=np.array(picture), geometry=geometry, defects=tuple(active), seed=seed)
+        picture = defect.take(picture, dpi * picture.shape[1] / size[0], chance)
+    if picture.shape[1::-1] != size:
+        geometry = _resized(geometry, (picture.shape[1], picture.shape[0]))
+    picture = picture if picture.flags.writeable else picture.copy()
+    return replace(page, image=picture, geometry=geometry, defects=tuple(active), seed=seed)
 
 
 def defects_of(wanted: Any, seed: int = 0) -> list[Defect]:

@@ -184,8 +184,8 @@ def background(grid: Grid, paper: Colour, size: tuple[int, int], scale: float) -
     profiles = []
     for step, thickness, colour in grid.lines:
         width = max(1.0, thickness * scale)
-        across = _ruled(left, right, x0 * scale, x1 * scale, step * scale, width)
-        down = _ruled(top, bottom, y0 * scale, y1 * scale, step * scale, width)
+        across = ruling(left, right, x0 * scale, x1 * scale, step * scale, width)
+        down = ruling(top, bottom, y0 * scale, y1 * scale, step * scale, width)
         profiles.append((across.astype(np.float32), down.astype(np.float32), np.array(colour, np.float32)))
     # Rows between the level lines are all alike; the others go in blocks, which keeps the memory small.
     crossed = np.zeros(bottom - top, bool)
@@ -205,7 +205,7 @@ def background(grid: Grid, paper: Colour, size: tuple[int, int], scale: float) -
     return image
 
 
-def _ruled(first: int, last: int, begin: float, end: float, step: float, width: float) -> np.ndarray:
+def ruling(first: int, last: int, begin: float, end: float, step: float, width: float) -> np.ndarray:
     """Share of the dots `first` to `last` that lines every `step` from `begin` to `end` cover: 0 to 1."""
     edges = np.arange(first, last + 1, dtype=np.float64)
     lines = np.arange(begin, end + step / 2, step)[:, None]

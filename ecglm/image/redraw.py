@@ -1,8 +1,8 @@
 """A drawing on a bent, turned or tilted sheet: drawn again in its new place, not resampled.
 
 Traces are drawn from their warped lines, so they stay as sharp and as exact as on the flat page. The grid is
-resampled as one channel of an index that a palette then colours, a third of the work of resampling colours.
-Texts are resampled one by one.
+taken from one channel of an index that a palette then colours, at the nearest half dot: an eighth of the work
+of resampling colours. Texts are resampled one by one.
 """
 
 from dataclasses import dataclass, field
@@ -11,9 +11,9 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ecglm.image.drawing import Colour, Drawing, Grid
+from ecglm.image.drawing import Colour, Drawing
 from ecglm.image.geometry import Box, Warp
-from ecglm.image.raster import background, cover, letters, paint
+from ecglm.image.raster import background, cover, letters, paint, ruling
 
 _CELL = 64  # dots; within a cell of the lattice the map is taken as bilinear
 _TEXT_CELL = 32
@@ -113,7 +113,14 @@ def redraw(
     return image, [(text, box) for text, box in boxes if box is not None]
 
 
-def warp_to(ink: Image.Image, to_ink: Warp, place: np.ndarray | None, box: Box, cell: int) -> Image.Image:
+def warp_to(
+    ink: Image.Image,
+    to_ink: Warp,
+    place: np.ndarray | None,
+    box: Box,
+    cell: int,
+    resample: Image.Resampling = Image.Resampling.BILINEAR,
+) -> Image.Image:
     """Part of the picture, filled from a picture of the page in the mode "L"; 0 where there is no page.
 
     Args:
@@ -121,9 +128,18 @@ def warp_to(ink: Image.Image, to_ink: Warp, place: np.ndarray | None, box: Box, 
         to_ink: whose `to_page` leads from the picture to the page.
         place: (2, 3) affine map from dots of `ink` to dots of the page; None where they are the same.
         box: which part of the picture.
-        cell: dots of the lattice.
+        cell: dots of the lattice for a bent page; a flat one needs none.
+        resample: Pillow's way.
     """
     left, top, right, bottom = (int(edge) for edge in box)
+    size = right - left, bottom - top
+    flat = to_ink.homography
+    if flat is not None:
+        matrix = np.linalg.inv(flat) @ [[1, 0, left], [0, 1, top], [0, 0, 1]]
+        if place is not None:
+            matrix = np.linalg.solve(np.vstack([place, [0, 0, 1]]), matrix)
+        tilt = tuple((matrix / matrix[2, 2]).ravel()[:8].tolist())
+        return ink.transform(size, Image.Transform.PERSPECTIVE, tilt, resample)
     xs, ys = (np.append(np.arange(low, high, cell), high) for low, high in ((left, right), (top, bottom)))
     points = to_ink.to_page(np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2).astype(float))
     if place is not None:
@@ -138,7 +154,7 @@ def warp_to(ink: Image.Image, to_ink: Warp, place: np.ndarray | None, box: Box, 
         ((across[column], down[row], across[column + 1], down[row + 1]), tuple(corners[row, column].tolist()))
         for row, column in np.argwhere(seen).tolist()
     ]
-    return ink.transform((right - left, bottom - top), Image.Transform.MESH, mesh, Image.Resampling.BILINEAR)
+    return ink.transform(size, Image.Transform.MESH, mesh, resample)
 
 
 def _grid(
@@ -161,7 +177,8 @@ def _grid(
         (step, width, level) for (step, width, _), level in zip(grid.lines, thin_to_strong, strict=True)
     )
     flat = _indexed(grid.box, lines, levels[-2], levels[-1], page_size, scale)
-    picture = warp_to(flat, warp, None, (0, 0, *size), _CELL)
+    half = np.array([[0.5, 0, -0.25], [0, 0.5, -0.25]])
+    picture = warp_to(flat, warp, half, (0, 0, *size), _CELL, Image.Resampling.NEAREST)
     colours = np.array(inks, float)
     palette = [np.interp(np.arange(256), levels, colours[1:, channel]) for channel in range(3)]
     table = np.round(np.stack(palette, axis=1)).astype(np.uint8)
@@ -180,10 +197,37 @@ def _indexed(
     size: tuple[int, int],
     scale: float,
 ) -> Image.Image:
-    """The empty page with levels for colours, in the mode "L"."""
-    grey = tuple((step, width, (level, level, level)) for step, width, level in lines)
-    grid = Grid(box, (ruled, ruled, ruled), grey)
-    return Image.fromarray(np.ascontiguousarray(background(grid, (margin,) * 3, size, scale)[..., 0]))
+    """The empty page with levels for colours, in the mode "L", taken at every half dot: the value in column i
+    and row j is that of a dot around (i / 2, j / 2), so the nearest one is never further than a quarter.
+    """
+    image = np.full((2 * size[1] + 1, 2 * size[0] + 1), margin, np.uint8)
+    left, top, right, bottom = (round(edge * scale) for edge in box)
+    profiles = []
+    for step, thickness, level in lines:
+        width = 2 * max(1.0, thickness * scale)
+        across, down = (
+            _between(ruling(2 * first, 2 * last, 2 * begin * scale, 2 * end * scale, 2 * step * scale, width))
+            for first, last, begin, end in ((left, right, box[0], box[2]), (top, bottom, box[1], box[3]))
+        )
+        profiles.append((across, down, level))
+    # Rows between the level lines are all alike.
+    rows = np.zeros(2 * (bottom - top) + 1, bool)
+    for _, down, _ in profiles:
+        rows |= down > 0
+    part = image[2 * top : 2 * bottom + 1, 2 * left : 2 * right + 1]
+    for these in (np.flatnonzero(~rows)[:1], np.flatnonzero(rows)):
+        dots = np.full((len(these), part.shape[1]), ruled, np.float32)
+        for across, down, level in profiles:
+            dots += np.maximum(down[these, None], across) * (np.float32(level) - dots)
+        part[these] = np.round(dots)
+    part[~rows] = part[np.flatnonzero(~rows)[:1]]
+    return Image.fromarray(image)
+
+
+def _between(halves: np.ndarray) -> np.ndarray:
+    """From the shares of half dots to those of whole dots around each edge between them."""
+    padded = np.concatenate([halves[:1], halves, halves[-1:]])
+    return ((padded[1:] + padded[:-1]) / 2).astype(np.float32)
 
 
 def _press(

@@ -247,12 +247,13 @@ class Screen(Defect):
         """Make it blue."""
         lamp.dim((1 - np.float32(self.strength) * np.array([0.14, 0.06, 0.0], np.float32))[None, None])
 
-    def take(self, picture: Image.Image, dpi: float, rng: np.random.Generator) -> Image.Image:
+    def take(self, picture: np.ndarray, dpi: float, rng: np.random.Generator) -> np.ndarray:
         """Lay the stripes and the reflection over it."""
         pitch = self.pitch * dpi / 25.4
         # Phases in 256ths of a turn wrap around by themselves; stripes closer than the dots give true moiré.
         tilt = rng.normal(0, 0.02)
-        x, y = (np.arange(edge) * (256 / pitch) for edge in picture.size)
+        height, width = picture.shape[:2]
+        x, y = (np.arange(edge) * (256 / pitch) for edge in (width, height))
         across = np.add.outer(np.round(-tilt * y), np.round(x)).astype(np.int64).astype(np.uint8)
         down = np.add.outer(np.round(y), np.round(tilt * x)).astype(np.int64).astype(np.uint8)
         turn = np.arange(256) / 256 * 2 * np.pi
@@ -264,16 +265,16 @@ class Screen(Defect):
             channels.append(stripes.point(np.round(wave).astype(int).tolist()))
         wave = 255 * (1 - 0.8 * depth * (0.5 - 0.5 * np.cos(turn)) ** 2)
         lines = Image.fromarray(down).point(np.round(wave).astype(int).tolist())
-        picture = ImageChops.multiply(picture, Image.merge("RGB", channels))
-        picture = ImageChops.multiply(picture, Image.merge("RGB", (lines, lines, lines)))
+        seen = ImageChops.multiply(Image.fromarray(picture), Image.merge("RGB", channels))
+        seen = ImageChops.multiply(seen, Image.merge("RGB", (lines, lines, lines)))
         small = 64, 48
         u, v = np.meshgrid(np.linspace(0, 1, small[0]), np.linspace(0, 1, small[1]))
         off = np.hypot(
             (u - rng.uniform(0.1, 0.9)) / rng.uniform(0.15, 0.4), (v - rng.uniform(0.1, 0.9)) / 0.3
         )
         glare = Image.fromarray(np.round(255 * 0.4 * self.strength * np.exp(-(off**2))).astype(np.uint8))
-        picture.paste((255, 255, 255), mask=glare.resize(picture.size, Image.Resampling.BICUBIC))
-        return picture
+        seen.paste((255, 255, 255), mask=glare.resize(seen.size, Image.Resampling.BICUBIC))
+        return np.asarray(seen)
 
 
 def homography_of(before: np.ndarray, after: np.ndarray) -> np.ndarray:
