@@ -183,7 +183,6 @@ def _grid(
     palette = [np.interp(np.arange(256), levels, colours[1:, channel]) for channel in range(3)]
     table = np.round(np.stack(palette, axis=1)).astype(np.uint8)
     table[_OFF_PAGE] = behind
-    picture = Image.frombytes("P", picture.size, picture.tobytes())
     picture.putpalette(table.ravel().tolist())
     return np.array(picture.convert("RGB"))
 
@@ -253,12 +252,13 @@ def _press(
     inked = pressed.getbbox()
     if inked is None:
         return None
-    share = np.asarray(pressed, np.float32) / 255
+    row, column = np.nonzero(np.asarray(pressed))
+    share = np.asarray(pressed)[row, column].astype(np.float32) / 255
+    row, column = row + y0, column + x0
     if ink_left is not None:
-        row, column = np.mgrid[y0:y1, x0:x1]
-        share = share * _look_up(ink_left, row, column, (columns, rows))
-    part = image[y0:y1, x0:x1]
-    part[...] = np.round(part + (np.array(colour, np.float32) - part) * share[..., None])
+        share *= _look_up(ink_left, row, column, (columns, rows))
+    before = image[row, column].astype(np.float32)
+    image[row, column] = np.round(before + (np.array(colour, np.float32) - before) * share[:, None])
     return float(x0 + inked[0]), float(y0 + inked[1]), float(x0 + inked[2]), float(y0 + inked[3])
 
 

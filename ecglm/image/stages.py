@@ -9,12 +9,13 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from ecglm.image.geometry import Bend, Geometry, Homography, Warp
 from ecglm.image.redraw import Sheet
 
 STEP = 4  # dots of the picture per value of light
+_LIT = 2  # dots of the picture that are multiplied with one value between these
 _ROWS = 32  # at once, so that they stay in the processor's cache
 
 
@@ -119,10 +120,14 @@ class Lamp:
 
     @cached_property
     def on_page(self) -> np.ndarray:
-        """Whether they stand on the page at all."""
-        width, height = (edge / self.per_mm for edge in self._geometry.size)
-        x, y = self.page
-        return (x >= 0) & (y >= 0) & (x <= width) & (y <= height)
+        """Whether they stand on the page at all: (rows, columns)."""
+        width, height = self._geometry.size
+        outline = np.array([[0, 0], [width, 0], [width, height], [0, height], [0, 0]], float)
+        rows, columns = self.shape
+        edge = self._warp.line_to_picture(outline) * [columns / self.size[0], rows / self.size[1]] - 0.5
+        mask = Image.new("1", (columns, rows))
+        ImageDraw.Draw(mask).polygon([tuple(point) for point in edge.tolist()], fill=1)
+        return np.asarray(mask)
 
     def dim(self, share: np.ndarray) -> None:
         """Leave a share of the light, 0 to 1: (rows, columns) for grey, (rows, columns, 3) for a colour."""
@@ -137,17 +142,20 @@ class Lamp:
         for layer in self._layers:
             share *= layer[..., None] if coloured and layer.ndim == 2 else layer
         coarse = Image.fromarray(np.round(share.clip(0, 1) * 255).astype(np.uint8))
-        fine = np.asarray(coarse.resize(self.size, Image.Resampling.BILINEAR))
+        height, width = image.shape[:2]
+        fine = np.asarray(coarse.resize((-(-width // _LIT), -(-height // _LIT)), Image.Resampling.BILINEAR))
         lit = np.empty_like(image)
-        for first in range(0, len(image), _ROWS):
-            rows = slice(first, first + _ROWS)
-            part = fine[rows].reshape(len(fine[rows]), -1) if coloured else np.repeat(fine[rows], 3, axis=1)
-            light = part.astype(np.uint16)
+        for first in range(0, height, _ROWS):
+            rows = fine[first // _LIT : (first + _ROWS) // _LIT]
+            light = np.repeat(rows, _LIT if coloured else 3 * _LIT, axis=1).reshape(len(rows), -1)
+            light = light[:, : 3 * width].astype(np.uint16)
             light += 1  # of 256, so that full light changes nothing
-            light *= image[rows].reshape(light.shape)
-            light += 128
-            light >>= 8
-            lit[rows] = light.reshape(lit[rows].shape)
+            for row in range(_LIT):
+                dark = image[first + row : first + _ROWS : _LIT].reshape(-1, 3 * width)
+                dark = light[: len(dark)] * dark
+                dark += 128
+                dark >>= 8
+                lit[first + row : first + _ROWS : _LIT] = dark.reshape(-1, width, 3)
         return lit
 
 
