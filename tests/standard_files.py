@@ -1,8 +1,33 @@
-"""EDF, BDF and DICOM files made byte by byte from their standards, not by what reads or writes them here."""
+"""WFDB, EDF, BDF and DICOM files made byte by byte from their standards, not by what reads or writes them."""
 
 import struct
 
 import numpy as np
+
+
+def wfdb_bytes(form: str, samples: np.ndarray) -> bytes:
+    """The signal file of a format, of (frames, samples per frame) integers."""
+    flat = samples.reshape(-1).astype(np.int64)
+    if form == "8":
+        return np.diff(samples, axis=0, prepend=samples[:1]).astype(np.int8).tobytes()
+    if form == "24":
+        return b"".join(int(each).to_bytes(3, "little", signed=True) for each in flat)
+    if form in ("16", "32", "61"):
+        return flat.astype({"16": "<i2", "32": "<i4", "61": ">i2"}[form]).tobytes()
+    if form in ("80", "160"):
+        return (flat + (128 if form == "80" else 32768)).astype("<u1" if form == "80" else "<u2").tobytes()
+    size, bits = (2, 12) if form == "212" else (3, 10)
+    groups = [
+        [int(each) & ((1 << bits) - 1) for each in flat[k : k + size]] for k in range(0, len(flat), size)
+    ]
+    groups[-1] += [0] * (size - len(groups[-1]))
+    if form == "212":
+        return b"".join(bytes((a & 255, a >> 8 | b >> 8 << 4, b & 255)) for a, b in groups)
+    if form == "310":
+        return b"".join(
+            struct.pack("<HH", a << 1 | (c & 31) << 11, b << 1 | c >> 5 << 11) for a, b, c in groups
+        )
+    return b"".join(struct.pack("<I", a | b << 10 | c << 20) for a, b, c in groups)  # 311
 
 
 def edf_file(

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import wfdb
+from standard_files import wfdb_bytes
 
 from ecglm import ECG, LEADS_12, ECGFileError, read, write
 
@@ -97,13 +99,78 @@ def test_several_files_offsets_and_mat_files(tmp_path):
     np.testing.assert_array_equal(read(tmp_path / "rec").signal, oracle(tmp_path / "rec"))
 
 
-@pytest.mark.parametrize("form", ["212", "80", "24", "32"])
-def test_other_formats_go_through_wfdb(tmp_path, form):
-    signal = np.sin(np.arange(600) / 30)[:, None] * [[0.5, 0.3]]
-    wfdb.wrsamp("rec", 250, ["mV", "mV"], ["MLII", "V1"], signal, fmt=[form] * 2, write_dir=str(tmp_path))
+PEAKS = {"8": 100, "80": 120, "310": 500, "311": 500, "212": 2000, "24": 8_000_000, "32": 2_000_000_000}
+
+
+def waves(form: str, leads: int = 3, length: int = 401) -> np.ndarray:
+    """(samples, leads) integers that fill a format's range, one of them unknown where it knows such."""
+    phases = np.arange(length)[:, None] / 20 + np.arange(leads)
+    samples = np.rint(PEAKS.get(form, 32_000) * np.sin(phases)).astype(np.int64)
+    unknown = {"80": -128, "212": -2048, "310": -512, "311": -512, "24": -(1 << 23), "32": -(1 << 31)}
+    if form != "8":
+        samples[7, 1] = unknown.get(form, -32768)
+    return samples
+
+
+@pytest.mark.parametrize("offset", [0, 5])
+@pytest.mark.parametrize("form", ["8", "16", "24", "32", "61", "80", "160", "212", "310", "311"])
+def test_every_signal_format_from_any_sample_on(tmp_path, form, offset):
+    """Encoded here by the standard; cut within the groups of bytes that several samples share."""
+    samples = waves(form)
+    place = f"{form}+{offset}" if offset else form
+    lines = [f"rec.dat {place} 400(3)/mV 16 0 {samples[0, k]} 0 0 {'I II V5'.split()[k]}" for k in range(3)]
+    (tmp_path / "rec.hea").write_text("rec 3 250 401\n" + "\n".join(lines))
+    (tmp_path / "rec.dat").write_bytes(b"\7" * offset + wfdb_bytes(form, samples))
+    expected = ((samples - 3) / 400).T.astype(np.float32)
+    if form != "8":
+        expected[1, 7] = np.nan
+    np.testing.assert_array_equal(read(tmp_path / "rec").signal, expected)
+    for first, last in ((1, 401), (2, 9), (3, 400)):
+        part = read(tmp_path / "rec", start=first / 250, stop=last / 250)
+        np.testing.assert_array_equal(part.signal, expected[:, first:last])
+    (tmp_path / "rec.dat").write_bytes((tmp_path / "rec.dat").read_bytes()[:-30])
+    with pytest.raises(ECGFileError, match="truncated.*allow_truncated=True"):
+        read(tmp_path / "rec")
+    there = read(tmp_path / "rec", allow_truncated=True)
+    np.testing.assert_array_equal(there.signal, expected[:, : there.num_samples])
+
+
+@pytest.mark.parametrize(("form", "bits"), [("508", 8), ("516", 16), ("524", 24)])
+def test_flac(tmp_path, form, bits):
+    samples = np.rint(np.sin(np.arange(600) / 30)[:, None] * [100, 60]).astype("<i4")
+    kind = {8: "PCM_S8", 16: "PCM_16", 24: "PCM_24"}[bits]
+    soundfile.write(tmp_path / "rec.dat", samples << (32 - bits), 250, format="FLAC", subtype=kind)
+    lines = "\n".join(f"rec.dat {form} 100/mV 16 0 0 0 0 {name}" for name in ("I", "II"))
+    (tmp_path / "rec.hea").write_text(f"rec 2 250 600\n{lines}")
+    np.testing.assert_allclose(read(tmp_path / "rec").signal, samples.T / 100, rtol=1e-6)
+    part = read(tmp_path / "rec", start=1, stop=1.4)
+    np.testing.assert_allclose(part.signal, samples[250:350].T / 100, rtol=1e-6)
+    (tmp_path / "rec.hea").write_text(f"rec 2 250 601\n{lines}")
+    with pytest.raises(ECGFileError, match="truncated: it holds 600 samples"):
+        read(tmp_path / "rec")
+
+
+def test_equal_to_wfdb_where_formats_mix_and_a_signal_is_skewed(tmp_path):
+    lines = (
+        "a.dat 212:3 400/mV 12 0 0 0 0 I",
+        "a.dat 212 400/mV 12 0 0 0 0 II",
+        "b.dat 16 400/mV 16 0 0 0 0 III",
+        "b.dat 16 400/mV 16 0 0 0 0 V5",
+    )
+    (tmp_path / "rec.hea").write_text("rec 4 250 401\n" + "\n".join(lines))
+    (tmp_path / "a.dat").write_bytes(wfdb_bytes("212", waves("212", 2)))
+    (tmp_path / "b.dat").write_bytes(wfdb_bytes("16", waves("16", 2)))
+    np.testing.assert_array_equal(read(tmp_path / "rec").signal, oracle(tmp_path / "rec"))
+
+
+def test_a_signal_that_was_not_recorded_beside_others(tmp_path):
+    """`wfdb` itself raises IndexError."""
+    line = "rec.dat 212 400/mV 12 0 0 0 0"
+    (tmp_path / "rec.hea").write_text(f"rec 3 250 401\n{line} I\n~ 0 200 12 0 0 0 0 PAP\n{line} II")
+    (tmp_path / "rec.dat").write_bytes(wfdb_bytes("212", waves("212", 2)))
     ecg = read(tmp_path / "rec")
-    assert ecg.leads == ("MLII", "V1")
-    np.testing.assert_array_equal(ecg.signal, oracle(tmp_path / "rec"))
+    assert ecg.leads == ("I", "II") and "PAP left out" in ecg.metadata["warnings"][0]
+    np.testing.assert_allclose(ecg.signal[0], waves("212", 2)[:, 0] / 400, rtol=1e-6)
 
 
 def test_segments_and_records_in_hand(tmp_path):
@@ -192,6 +259,26 @@ def test_signals_with_several_samples_per_frame_keep_their_rate(tmp_path):
     assert "Resp is left out: it has 250 Hz" in ecg.metadata["warnings"][0]
     record = wfdb.rdrecord(str(tmp_path / "rec"), smooth_frames=False)
     np.testing.assert_array_equal(read(record).signal, ecg.signal)
+
+
+def test_segments_with_several_samples_per_frame_as_those_of_mimic_4(tmp_path):
+    """A layout that says how many, or does not; the ECG keeps its own rate in each segment."""
+    for name, count in (("seg1", 30), ("seg2", 20)):
+        ecg, resp = np.arange(4 * count).reshape(count, 4), np.full((count, 2), 7)
+        (tmp_path / f"{name}.dat").write_bytes(np.hstack([ecg, resp]).astype("<i2").tobytes())
+        lines = f"{name}.dat 16x4 100/mV 16 0 0 0 0 II\n{name}.dat 16x2 10/Ohm 16 0 0 0 0 Resp"
+        (tmp_path / f"{name}.hea").write_text(f"{name} 2 62.4725/999.56 {count}\n{lines}")
+    for many in ("x4", ""):
+        layout = f"~ 0{many} 100/mV 16 0 0 0 0 II\n~ 0 10/Ohm 16 0 0 0 0 Resp\n~ 0 100/mV 16 0 0 0 0 V"
+        (tmp_path / "lay.hea").write_text(f"lay 3 62.4725/999.56 0\n{layout}")
+        (tmp_path / "rec.hea").write_text("rec/4 3 62.4725/999.56 60\nlay 0\nseg1 30\n~ 10\nseg2 20\n")
+        ecg = read(tmp_path / "rec")
+        assert ecg.sampling_rate == pytest.approx(249.89) and ecg.leads[0] == "II"
+        expected = np.concatenate([np.arange(120), np.full(40, np.nan), np.arange(80)]) / 100
+        np.testing.assert_allclose(ecg.lead("II"), expected, rtol=1e-6)
+        part = read(tmp_path / "rec", start=20 / 62.4725, stop=45 / 62.4725)
+        np.testing.assert_allclose(part.lead("II"), expected[80:180], rtol=1e-6)
+    assert any("Resp is left out: it has 124.945 Hz" in each for each in ecg.metadata["warnings"])
 
 
 @pytest.mark.parametrize(
@@ -290,7 +377,7 @@ SIX = "rec 2 500 3"
         (SIX, LINES.replace("1000", "1.0.0"), "cannot be parsed"),
         (SIX, LINES.replace("rec.dat 16", "rec.dat sixteen"), "cannot be parsed"),
         (SIX, LINES.replace("rec.dat 16", "rec.dat 17"), "does not define"),
-        (SIX, LINES.replace("rec.dat 16", "rec.dat 516"), "wfdb cannot read it"),
+        (SIX, LINES.replace("rec.dat 16", "rec.dat 516"), "no FLAC file"),
         ("rec 2 500 100000000000", LINES.replace("rec.dat 16", "rec.dat 516"), "too many"),
         (SIX, LINES.replace("rec.dat", "../secret.dat"), "only files in its own folder"),
         (SIX, LINES.replace("rec.dat", "/etc/passwd"), "only files in its own folder"),

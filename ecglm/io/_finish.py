@@ -30,7 +30,7 @@ _EIGHT = frozenset(("I", "II", *LEADS_12[6:]))
 # Leads beyond the twelve: right-sided and posterior, Frank's, EASI, Nehb's, monitoring leads, and channels
 # that call themselves an ECG.
 _ECG_NAME = re.compile(
-    r"(v\d{1,2}r?|v[xyz]|[xyz]|-avr|avr-|e[cs]|[aes]s|ai|es|[daj]|m?(l|v)?(i|ii|iii)|m[clvs]+\d?|c[cmsr]\d|ml\d"
+    r"(v(\d{1,2}r?)?|v[xyz]|[xyz]|-avr|avr-|e[cs]|[aes]s|ai|es|[daj]|m?(l|v)?(i|ii|iii)|m[clvs]+\d?|c[cmsr]\d|ml\d"
     r"|(e[ck]g|lead|holter).*|.*\be[ck]g\d*)$",
     re.IGNORECASE,
 )

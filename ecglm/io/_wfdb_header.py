@@ -22,7 +22,7 @@ MAX_LINE = 20_000  # those of PhysioNet's ECG sets are below 1,000
 CONTROL = re.compile(r"[\x00-\x1f\x7f\ufffd]")
 
 _MAX_SEGMENTS = 10_000
-_MAX_PER_FRAME, _MAX_SKEW = 1000, 100_000  # samples; `wfdb` allocates by both
+_MAX_PER_FRAME, _MAX_SKEW = 1000, 100_000  # samples, frames
 _DEFAULT_GAIN = 200.0  # what WFDB says of a signal whose header leaves it out
 
 _FORMAT = re.compile(r"(\d+)(?:x(\d+))?(?::(\d+))?(?:\+(\d+))?$")
@@ -62,7 +62,7 @@ class Signal:
     gain: float
     baseline: int
     unit: str
-    block_size: int
+    initial: int  # what format 8 counts its differences from
     checksum: int  # 0 where the header does not say
     name: str
 
@@ -194,7 +194,8 @@ def _signal_line(header: Header, line: str, number: int) -> Signal:
     try:
         form, per_frame, skew, offset = _format(parts[1])
         gain, baseline, unit = _gain(parts[2])
-        zero, checksum, block_size = int(parts[4] or 0), int(parts[6] or 0), int(parts[7] or 0)
+        zero, checksum = int(parts[4] or 0), int(parts[6] or 0)
+        initial = int(parts[5] or zero) if form == "8" else 0
     except ValueError:
         raise ECGFileError(f"{header.path}: the line of signal {number} cannot be parsed") from None
     name = parts[8] or f"signal {number}"
@@ -220,7 +221,7 @@ def _signal_line(header: Header, line: str, number: int) -> Signal:
         gain or _DEFAULT_GAIN,
         zero if baseline is None else baseline,
         unit,
-        block_size,
+        initial,
         checksum,
         parts[8],
     )

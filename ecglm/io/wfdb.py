@@ -1,8 +1,8 @@
-"""WFDB records: a fast reader for format 16, the `wfdb` package for the other formats, and a writer.
+"""WFDB records: a reader of all signal formats, with a shorter way for format 16, and a writer.
 
 The header is read and checked first (`ecglm.io._wfdb_header`): its length, the number of signals, the samples
-against the size of the signal files, and that no file outside the record's folder is named. Signal formats:
-https://physionet.org/physiotools/wag/signal-5.htm.
+against the size of the signal files, and that no file outside the record's folder is named. What the bytes of
+the signal files mean stands in `ecglm.io._wfdb_signals`.
 """
 
 from __future__ import annotations
@@ -26,14 +26,11 @@ from ecglm.io._wfdb_header import (
     comments_of,
     read_header,
 )
+from ecglm.io._wfdb_signals import FLAC, PACKED, num_frames, stored
+from ecglm.io._wfdb_signals import UNKNOWN as UNKNOWN_OF
 
-UNKNOWN = -32768
-"""The sample of format 16 that means "no value" (WFDB signal formats)."""
-
-_BYTES_PER_SAMPLE = {
-    "8": 1, "16": 2, "24": 3, "32": 4, "61": 2, "80": 1, "160": 2, "212": 1.5, "310": 4 / 3, "311": 4 / 3,
-}  # fmt: skip
-_COMPRESSED = ("508", "516", "524")
+UNKNOWN = UNKNOWN_OF["16"]
+"""The sample of format 16 that means "no value"."""
 
 
 def sniff(head: bytes, path: Path) -> bool:
@@ -53,7 +50,7 @@ def parse(path: Path, hints: Hints) -> Recording:
     Args:
         path: the header, or the record's name without `.hea`, or one of its signal files.
         hints: `start` and `stop` leave the rest of the files unread; `allow_truncated` keeps what is there of
-            a signal file of format 16 that ends early.
+            a signal file that ends early.
 
     Returns:
         The channels in the header's units. `metadata`: record_id, age, sex, codes (from a "SCP:" comment), dx
@@ -166,23 +163,22 @@ def _check_files(header: Header, allow_truncated: bool = False) -> int:
                 f"{header.path}: {file} is said to have several formats; a signal file has one"
             )
         per_frame = sum(signal.samples_per_frame for signal in group)
-        if form in _COMPRESSED:
+        if form in FLAC:
             if frames is None or frames * per_frame > MAX_SAMPLES:
                 raise ECGFileError(
                     f"{header.path}: {frames or 'unknown'} samples in the compressed file {file} are too many"
                 )
             continue
-        if form not in _BYTES_PER_SAMPLE:
+        if form not in PACKED:
             raise ECGFileError(f"{header.path}: {file} has the format {form}, which WFDB does not define")
-        bytes_there = size - group[0].offset
-        available = max(0, int(bytes_there / (_BYTES_PER_SAMPLE[form] * per_frame) + 1e-9))
+        available = num_frames(form, size - group[0].offset, per_frame)
         if frames is None:
             frames = available
         elif available < frames:
-            if not (allow_truncated and form == "16"):
+            if not allow_truncated:
                 raise ECGFileError(
                     f"{header.path.parent / file} is truncated: the header announces {frames:,} samples, it "
-                    f"holds {available:,}; fetch it again, or read with allow_truncated=True (format 16)"
+                    f"holds {available:,}; fetch it again, or read with allow_truncated=True"
                 )
             header.warnings.append(
                 f"{file} ends after {available:,} of {frames:,} samples; the rest is missing"
@@ -199,18 +195,19 @@ def _read_signals(
     """Samples `first` to `last` of one header's signals, and the array whose rows they are, if they are."""
     signals = header.signals
     if (last - first) * sum(each.samples_per_frame for each in signals) > MAX_SAMPLES:
-        raise ECGFileError(
-            f"{header.path} holds {num_samples:,} samples of {len(signals)} signals, too many to read at "
-            "once; pass start= and stop= in seconds"
-        )
-    plain = all(
-        each.format == "16" and each.samples_per_frame == 1 and not each.skew and not each.block_size
-        for each in signals
-    )
+        raise _too_many(header, num_samples, len(signals))
+    plain = all(each.format == "16" and each.samples_per_frame == 1 and not each.skew for each in signals)
     if not plain:
-        return _read_with_wfdb(header, first, last), None
+        return _read_other_formats(header, num_samples, first, last), None
     values = _read_format_16(header, num_samples, first, last)
     return [Channel(each.name, row, each.unit) for each, row in zip(signals, values, strict=True)], values
+
+
+def _too_many(header: Header, num_samples: int, num_signals: int) -> ECGFileError:
+    return ECGFileError(
+        f"{header.path} holds {num_samples:,} samples of {num_signals} signals, too many to read at once; "
+        "pass start= and stop= in seconds"
+    )
 
 
 def _read_format_16(header: Header, num_samples: int, first: int, last: int) -> np.ndarray:
@@ -227,8 +224,7 @@ def _read_format_16(header: Header, num_samples: int, first: int, last: int) -> 
     if first == 0 and last == num_samples and header.num_samples in (None, num_samples):
         sums = digital.sum(axis=1, dtype=np.int16)  # the checksum is the sum in 16 bits, overflow and all
         for each, total in zip(signals, sums.tolist(), strict=True):
-            if each.checksum and (total - each.checksum) % 65536:  # many programs write 0 for "not computed"
-                header.warnings.append(f"{each.name}: the checksum in the header does not fit the samples")
+            _check_sum(header, each, total)
     # The quotient of two float32 numbers, rounded once, equals the float64 quotient rounded to float32, since
     # float64 has more than twice the digits (Figueroa 1995); where a gain or a difference does not fit into
     # float32, compute in float64.
@@ -255,32 +251,55 @@ def _frames_16(header: Header, signals: list[Signal], first: int, last: int) -> 
     return frames.reshape(last - first, len(signals))
 
 
-def _read_with_wfdb(header: Header, first: int, last: int) -> list[Channel]:
-    """Everything but plain format 16, through the `wfdb` package; its exceptions become one line.
+def _check_sum(header: Header, signal: Signal, total: int) -> None:
+    if signal.checksum and (total - signal.checksum) % 65536:  # many programs write 0 for "not computed"
+        header.warnings.append(f"{signal.name}: the checksum in the header does not fit the samples")
 
-    Signals with several samples per frame keep their own rate: nothing is averaged.
+
+def _read_other_formats(header: Header, num_samples: int, first: int, last: int) -> list[Channel]:
+    """Everything but plain format 16. Signals with several samples per frame keep their own rate.
+
+    A skewed signal stands so many frames later in its file; what lies behind the file's end is unknown.
     """
-    import wfdb
-
-    per_frame = [each.samples_per_frame for each in header.signals]
-    try:
-        record = wfdb.rdrecord(
-            str(header.path.with_suffix("")), sampfrom=first, sampto=last, smooth_frames=max(per_frame) == 1
+    rows: list[np.ndarray] = [np.empty(0)] * len(header.signals)
+    for file in dict.fromkeys(each.file for each in header.signals):
+        group = [(row, each) for row, each in enumerate(header.signals) if each.file == file]
+        frames = stored(
+            header.path.parent / file,
+            group[0][1].format,
+            group[0][1].offset,
+            sum(each.samples_per_frame for _, each in group),
+            first,
+            min(last + max(each.skew for _, each in group), num_samples),
+            [each.initial for _, each in group for _ in range(each.samples_per_frame)],
         )
-        rows = record.p_signal.T if max(per_frame) == 1 else record.e_p_signal
-        by_name = [np.ascontiguousarray(row, dtype=np.float32) for row in rows]
-    except Exception as error:  # wfdb raises whatever its parsing meets: IndexError, TypeError, MemoryError …
-        reason = (str(error).splitlines() or [""])[0][:200]
-        raise ECGFileError(
-            f"{header.path}: wfdb cannot read it ({type(error).__name__}: {reason})"
-        ) from error
-    rate = header.sampling_rate
+        column = 0
+        for row, each in group:
+            stop = column + each.samples_per_frame
+            digital = frames[each.skew : each.skew + last - first, column:stop].reshape(-1)
+            rows[row] = np.full((last - first) * each.samples_per_frame, np.nan, np.float32)
+            rows[row][: len(digital)] = _physical(each, digital)
+            if first == 0 and last == num_samples == header.num_samples and not each.skew:
+                _check_sum(header, each, int(digital.sum(dtype=np.int64)))
+            column = stop
+    rate = header.sampling_rate if any(each.samples_per_frame > 1 for each in header.signals) else None
     return [
-        Channel(
-            each.name, row, each.unit, rate * each.samples_per_frame if rate and max(per_frame) > 1 else None
-        )
-        for each, row in zip(header.signals, by_name, strict=True)
+        Channel(each.name, row, each.unit, rate * each.samples_per_frame if rate else None)
+        for each, row in zip(header.signals, rows, strict=True)
     ]
+
+
+def _physical(signal: Signal, digital: np.ndarray) -> np.ndarray:
+    """(samples,) in the header's unit, NaN where unknown; in float32 where that is exact, as above."""
+    exact = digital.dtype == np.int16 and abs(signal.baseline) < 1 << 23
+    exact = exact and float(np.float32(signal.gain)) == signal.gain
+    values: np.ndarray = digital.astype(np.float32 if exact else np.float64)
+    if signal.baseline:
+        values -= signal.baseline
+    values /= signal.gain
+    if (unknown := UNKNOWN_OF.get(signal.format)) is not None:
+        values[digital == unknown] = np.nan
+    return values
 
 
 # ----------------------------------------------------------------------------------------------- the segments
@@ -317,29 +336,38 @@ def _read_segments(header: Header, hints: Hints, rate: float) -> list[Channel]:
     if not signals:
         raise ECGFileError(f"{header.path}: the part asked for lies in a gap; it holds no ECG")
     if (last - first) * len(signals) > MAX_SAMPLES:
-        raise ECGFileError(
-            f"{header.path} holds {total:,} samples of {len(signals)} signals, too many to read at once; "
-            "pass start= and stop= in seconds"
-        )
+        raise _too_many(header, total, len(signals))
     for segment, _, count in wanted:  # before anything is allocated
         if _check_files(segment) < count:
             raise ECGFileError(
                 f"{header.path}: {count:,} samples announced of segment {segment.name!r}, which is shorter"
             )
-    values = np.full((len(signals), last - first), np.nan, np.float32)
     rows = {each.name: row for row, each in enumerate(signals)}
+    per_frame = [each.samples_per_frame for each in signals]
+    for segment, *_ in wanted:  # a layout, which has no samples, may leave out how many there are in a frame
+        for number, each in enumerate(segment.signals):
+            row = rows.get(each.name) if layout else number
+            if row is not None and row < len(signals):
+                per_frame[row] = max(per_frame[row], each.samples_per_frame)
+    if (last - first) * sum(per_frame) > MAX_SAMPLES:
+        raise _too_many(header, total, len(signals))
+    values = [np.full((last - first) * each, np.nan, np.float32) for each in per_frame]
     for segment, begin, count in wanted:
         low, high = max(first - begin, 0), min(last - begin, count)
-        here = slice(begin + low - first, begin + high - first)
         for number, channel in enumerate(_read_signals(segment, count, low, high)[0]):
             row = rows.get(channel.name) if layout else number
-            if row is None or row >= len(signals) or len(channel.values) != high - low:
+            if row is None or row >= len(signals) or len(channel.values) != (high - low) * per_frame[row]:
                 header.warnings.append(f"{channel.name} of segment {segment.name} does not fit the record")
                 continue
-            values[row, here] = channel.values * _ratio(header, channel.unit, signals[row].unit)
+            here = slice((begin + low - first) * per_frame[row], (begin + high - first) * per_frame[row])
+            values[row][here] = channel.values * _ratio(header, channel.unit, signals[row].unit)
         header.assumed += [each for each in segment.assumed if each not in header.assumed]
         header.warnings += [each for each in segment.warnings if each not in header.warnings]
-    return [Channel(each.name, row, each.unit) for each, row in zip(signals, values, strict=True)]
+    several = header.sampling_rate if max(per_frame) > 1 else None
+    return [
+        Channel(each.name, row, each.unit, several * count if several else None)
+        for each, row, count in zip(signals, values, per_frame, strict=True)
+    ]
 
 
 def _segment_header(header: Header, name: str) -> Header:
