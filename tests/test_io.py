@@ -150,6 +150,22 @@ def test_flac(tmp_path, form, bits):
         read(tmp_path / "rec")
 
 
+def test_differences_run_on_within_a_frame(tmp_path):
+    """Format 8 counts each sample from the one before it in its signal; `wfdb` agrees, of a whole record."""
+    (tmp_path / "rec.hea").write_text(
+        "rec 2 250 200\nrec.dat 8x2 100/mV 8 0 5 0 0 II\nrec.dat 8x2 100/mV 8 0 7 0 0 V5\n"
+    )
+    steps = np.rint(9 * np.sin(np.arange(800))).astype(np.int8)
+    (tmp_path / "rec.dat").write_bytes(steps.tobytes())
+    expected = [7 + np.cumsum(steps.reshape(200, 4)[:, 2:], dtype=int)]
+    expected.insert(0, 5 + np.cumsum(steps.reshape(200, 4)[:, :2], dtype=int))
+    ecg = read(tmp_path / "rec")
+    np.testing.assert_allclose(ecg.signal, np.array(expected) / 100, rtol=1e-6)
+    theirs = wfdb.rdrecord(str(tmp_path / "rec"), smooth_frames=False).e_p_signal
+    np.testing.assert_allclose(ecg.signal, theirs, rtol=1e-6)
+    np.testing.assert_array_equal(read(tmp_path / "rec", start=0.1, stop=0.5).signal, ecg.signal[:, 50:250])
+
+
 def test_equal_to_wfdb_where_formats_mix_and_a_signal_is_skewed(tmp_path):
     lines = (
         "a.dat 212:3 400/mV 12 0 0 0 0 I",

@@ -37,7 +37,7 @@ def num_frames(form: str, size: int, per_frame: int) -> int:
 
 
 def stored(
-    path: Path, form: str, offset: int, per_frame: int, first: int, last: int, initial: list[int]
+    path: Path, form: str, offset: int, counts: list[int], first: int, last: int, initial: list[int]
 ) -> np.ndarray:
     """(frames, samples per frame) integers of frames `first` to `last` of a signal file.
 
@@ -45,18 +45,19 @@ def stored(
         path: the file.
         form: its format.
         offset: bytes before its first sample.
-        per_frame: samples of all its signals in a frame.
+        counts: of each signal, its samples in a frame.
         first: of the frames wanted.
         last: behind the last of them.
-        initial: of each sample of a frame, what format 8 counts its differences from.
+        initial: of each signal, what format 8 counts its differences from.
 
     Raises:
         ECGFileError: if the file does not hold them.
     """
+    per_frame = sum(counts)
     if form in FLAC:
         return _flac(path, form, per_frame, first, last)
     if form == "8":
-        return _differences(path, offset, per_frame, first, last, initial)
+        return _differences(path, offset, counts, first, last, initial)
     samples, width = PACKED[form]
     begin, count = first * per_frame, (last - first) * per_frame
     groups = begin // samples
@@ -102,21 +103,25 @@ def _unpacked(form: str, content: bytes) -> np.ndarray:
 
 
 def _differences(
-    path: Path, offset: int, per_frame: int, first: int, last: int, initial: list[int]
+    path: Path, offset: int, counts: list[int], first: int, last: int, initial: list[int]
 ) -> np.ndarray:
     """Format 8: each sample is the one before it in its signal and a difference, so all before are summed."""
-    level = np.array(initial, np.int64)
+    per_frame, begins = sum(counts), np.cumsum([0, *counts])
+    before = np.zeros(per_frame, np.int64)
     with path.open("rb") as file:
         file.seek(offset)
         left = first
         while left:
             frames = min(left, max(_PIECE // per_frame, 1))
             piece = np.frombuffer(file.read(frames * per_frame), np.int8).reshape(-1, per_frame)
-            level += piece.sum(axis=0, dtype=np.int64)
+            before += piece.sum(axis=0, dtype=np.int64)
             left -= frames
         content = file.read((last - first) * per_frame)
-    values = np.frombuffer(content, np.int8).reshape(-1, per_frame)
-    return np.cumsum(values, axis=0, dtype=np.int64) + level
+    values = np.frombuffer(content, np.int8).reshape(-1, per_frame).astype(np.int64)
+    for begin, end, level in zip(begins, begins[1:], initial, strict=False):
+        of_signal = values[:, begin:end]
+        of_signal[:] = np.cumsum(of_signal).reshape(of_signal.shape) + (level + before[begin:end].sum())
+    return values
 
 
 def _flac(path: Path, form: str, per_frame: int, first: int, last: int) -> np.ndarray:

@@ -268,10 +268,10 @@ def _read_other_formats(header: Header, num_samples: int, first: int, last: int)
             header.path.parent / file,
             group[0][1].format,
             group[0][1].offset,
-            sum(each.samples_per_frame for _, each in group),
+            [each.samples_per_frame for _, each in group],
             first,
             min(last + max(each.skew for _, each in group), num_samples),
-            [each.initial for _, each in group for _ in range(each.samples_per_frame)],
+            [each.initial for _, each in group],
         )
         column = 0
         for row, each in group:
