@@ -85,7 +85,7 @@ class Readers:
             return
         if name not in self.known:
             with np.load(self.folder / f"{name}.npz") as stored:
-                self.known[name] = {key: stored[key].astype(np.float32) for key in stored.files}
+                self.known[name] = network.arrange(stored)
         network._weights = lambda: self.known[name]
 
 

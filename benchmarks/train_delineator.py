@@ -155,10 +155,9 @@ def _windows(source: str, fold: int, ecg: ECG, label: Callable[[np.ndarray], Lab
     if len(beats) < 3:
         return
     cut, close = windows.gather(working, beats), windows.gather_closer(working, beats)
-    shape = windows.shapes(cut[:, working.usable])
-    wide, close = network.relative(
-        cut, windows.typical(cut, shape), close, windows.typical(close, shape), working.usable
-    )
+    group = windows.groups(windows.shapes(cut[:, working.usable]))
+    views = network.relative(cut, close, group, working.usable)
+    wide, close = (view.channels(group) for view in views)
     marks, present = label(beats)
     present[:, ~working.usable] = np.nan
     half = np.float16

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from ecglm.measure.middle import middle
 from ecglm.measure.working import COARSE, RATE, Working
 
 _HZ = RATE / COARSE
@@ -28,7 +29,7 @@ def find_beats(working: Working) -> np.ndarray:
     peaks = _pick(activity, size)
     if len(peaks) == 0:
         return np.empty(0, int)
-    return _on_the_peak(band, peaks, working)
+    return _on_the_peak(band, peaks)
 
 
 def _band(coarse: np.ndarray) -> np.ndarray:
@@ -59,13 +60,14 @@ def _response(least: int) -> tuple[int, np.ndarray]:
 
 
 def _smooth(x: np.ndarray, width: int) -> np.ndarray:
-    """Centred moving average along the last axis; the ends see fewer samples."""
-    total = np.cumsum(x, axis=-1)
-    total = np.concatenate([np.zeros_like(total[..., :1]), total], axis=-1)
-    n = x.shape[-1]
-    low = np.maximum(np.arange(n) - width // 2, 0)
-    high = np.minimum(np.arange(n) + (width + 1) // 2, n)
-    return (total[..., high] - total[..., low]) / (high - low)
+    """Centred moving average of each row; the ends see fewer samples."""
+    n, before = x.shape[1], width // 2
+    total = np.zeros((len(x), n + width), x.dtype)
+    np.cumsum(x, axis=1, out=total[:, before + 1 : before + 1 + n])
+    total[:, before + 1 + n :] = total[:, before + n, None]
+    at = np.arange(n)
+    number = np.minimum(at + width - before, n) - np.maximum(at - before, 0)
+    return (total[:, width:] - total[:, :-width]) / number.astype(x.dtype)
 
 
 def _together(envelope: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -76,28 +78,27 @@ def _together(envelope: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     num_leads, n = envelope.shape
     blocks = max(round(n / _BLOCK), 1)
-    edges = np.linspace(0, n, blocks + 1).astype(int)
+    edges = np.arange(blocks + 1) * n // blocks
     centres = (edges[1:] + edges[:-1]) / 2
     scale = np.empty((num_leads, blocks))
     weight = np.empty((num_leads, blocks))
     for b in range(blocks):
         wide = slice(max(edges[b] - _BLOCK // 2, 0), edges[b + 1] + _BLOCK // 2)
-        part = envelope[:, wide][:, ::2]
+        part = np.sort(envelope[:, wide][:, ::2], axis=1)
         length = part.shape[1]
-        high, half = int(0.96 * (length - 1)), length // 2
-        part = np.partition(part, (half, high), axis=1)
-        top, middle = part[:, high], part[:, half]
+        top, usual = part[:, int(0.96 * (length - 1))], part[:, length // 2]
         scale[:, b] = top + 1e-6
-        contrast = top / (middle + 0.15 * top + 1e-6)  # at most 6.7
+        contrast = top / (usual + 0.15 * top + 1e-6)  # at most 6.7
         weight[:, b] = np.maximum(contrast - 1.2, 0.05) ** 2
     weight /= weight.sum(0)
     size_blocks = (weight * scale).sum(0)
-    if blocks == 1:
-        return ((weight / scale)[:, 0] @ envelope), np.full(n, size_blocks[0])
+    factor = (weight / scale).astype(np.float32)
     t = np.arange(n)
+    block = np.interp(t, centres, np.arange(blocks))  # and from one to the next a bit of both
     activity = np.zeros(n)
-    for lead in range(num_leads):
-        activity += envelope[lead] * np.interp(t, centres, weight[lead] / scale[lead])
+    for b in range(blocks):
+        near = slice(int(centres[b - 1]) if b else 0, int(centres[b + 1]) + 1 if b + 1 < blocks else n)
+        activity[near] += factor[:, b] @ envelope[:, near] * np.maximum(1 - np.abs(block[near] - b), 0)
     return activity, np.interp(t, centres, size_blocks)
 
 
@@ -124,32 +125,29 @@ def _stands_out(activity: np.ndarray, found: np.ndarray) -> np.ndarray:
     ventricular fibrillation and in noise, between QRS complexes there is little.
     """
     blocks = max(round(len(activity) / (10 * _HZ)), 1)
-    edges = np.linspace(0, len(activity), blocks + 1).astype(int)
+    edges = np.arange(blocks + 1) * len(activity) // blocks
     block = np.searchsorted(edges, found, "right") - 1
     keep = np.ones(len(found), bool)
     for b in range(blocks):
         inside = block == b
         if inside.any():
             heights = activity[found[inside]]
-            tall = np.median(heights[heights > 0.38 * heights.max()])
-            keep[inside] = np.median(activity[edges[b] : edges[b + 1]]) < _CONTRAST * tall
+            tall = middle(heights[heights > 0.38 * heights.max()])
+            keep[inside] = middle(activity[edges[b] : edges[b + 1]]) < _CONTRAST * tall
     return keep
 
 
 def _level(found: np.ndarray, height: np.ndarray, n: int) -> np.ndarray:
     """Height of a typical QRS around each candidate: the median of the tallest of each 1.5 s, over 9 s."""
     width = round(1.5 * _HZ)
-    bins = max(-(-n // width), 1)
-    tallest = np.full(bins, np.nan)
+    reach = 3
+    rows = np.arange(max(-(-n // width), 1))
+    tallest = np.full(len(rows) + 2 * reach, np.nan)
     which = found // width
     order = np.argsort(height, kind="stable")
-    tallest[which[order]] = height[order]
-    reach = 3
-    padded = np.pad(tallest, reach, constant_values=np.nan)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1)
-    ordered = np.sort(windows, axis=1)  # what is unknown comes last
-    number = np.maximum(np.isfinite(windows).sum(1), 1)
-    rows = np.arange(bins)
+    tallest[which[order] + reach] = height[order]
+    ordered = np.sort(tallest[rows[:, None] + np.arange(2 * reach + 1)], axis=1)  # the unknown comes last
+    number = np.maximum(np.isfinite(ordered).sum(1), 1)
     median = (ordered[rows, (number - 1) // 2] + ordered[rows, number // 2]) / 2
     return median[which]
 
@@ -177,8 +175,8 @@ def _search_back(found: np.ndarray, height: np.ndarray, level: np.ndarray, keep:
         return keep
     at = found[keep]
     gaps = np.diff(at)
-    padded = np.pad(gaps.astype(float), 4, mode="edge")
-    usual = np.median(np.lib.stride_tricks.sliding_window_view(padded, 9), axis=1)
+    around = np.arange(len(gaps))[:, None] + np.arange(-4, 5)
+    usual = middle(gaps[np.clip(around, 0, len(gaps) - 1)], axis=1)
     extra: list[int] = []
     for i in np.flatnonzero(gaps > 1.6 * usual):
         a, b = at[i] + round(0.36 * _HZ), at[i + 1] - round(0.28 * _HZ)
@@ -190,13 +188,12 @@ def _search_back(found: np.ndarray, height: np.ndarray, level: np.ndarray, keep:
     return sorted([*keep, *extra])
 
 
-def _on_the_peak(band: np.ndarray, peaks: np.ndarray, working: Working) -> np.ndarray:
+def _on_the_peak(band: np.ndarray, peaks: np.ndarray) -> np.ndarray:
     """Move each to the largest deflection of the leads together, within 80 ms."""
     reach = round(0.08 * _HZ)
-    n = band.shape[1]
+    power = np.square(band)
     # leads by their own size, so that one tall lead does not decide alone
-    power = np.square(band / (np.sqrt(np.mean(np.square(band), axis=1, keepdims=True)) + 1e-9)).sum(0)
-    index = np.clip(peaks[:, None] + np.arange(-reach, reach + 1), 0, n - 1)
-    best = index[np.arange(len(peaks)), np.argmax(power[index], axis=1)]
-    fine = best * COARSE + COARSE // 2
-    return np.unique(np.clip(fine, 0, working.fine.shape[1] - 1))
+    together = 1 / (power.mean(1) + np.float32(1e-18)) @ power
+    index = np.clip(peaks[:, None] + np.arange(-reach, reach + 1), 0, band.shape[1] - 1)
+    best = index[np.arange(len(peaks)), together[index].argmax(1)]
+    return best * COARSE + COARSE // 2

@@ -48,18 +48,12 @@ def delineate(working: Working, r_peaks: np.ndarray) -> Delineation:
     """
     cut = windows.gather(working, r_peaks)
     shape = windows.shapes(cut[:, working.usable])
+    group = windows.groups(shape)
     close = windows.gather_closer(working, r_peaks)
-    wide, close = network.relative(
-        cut, windows.typical(cut, shape), close, windows.typical(close, shape), working.usable
-    )
+    out = network.run(*network.relative(cut, close, group, working.usable), group, windows.intervals(r_peaks))
     beats, leads, _ = cut.shape
-    scalars = np.repeat(windows.intervals(r_peaks), leads, axis=0)
-    likelihood, odds = network.run(
-        wide.reshape(beats * leads, 3, -1), close.reshape(beats * leads, 3, -1), scalars
-    )
-    marks = np.stack([network.place(part, kind) for kind, part in enumerate(likelihood)], axis=1)
-    marks = marks.reshape(beats, leads, 3, 3) + r_peaks[:, None, None, None]
-    odds = odds.reshape(beats, leads, 3)
+    marks = network.place(out).reshape(beats, leads, 3, 3) + r_peaks[:, None, None, None]
+    odds = out[:, -len(KINDS) :].reshape(beats, leads, len(KINDS))
     usable = working.usable
     present = (odds > 0) & usable[None, :, None]
     present[:, :, 1] = usable

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ecglm.measure.measurements import MEDIAN_R, LeadMeasurements, RhythmStatistics
-from ecglm.measure.windows import middle
+from ecglm.measure.middle import middle
+from ecglm.measure.windows import cut
 from ecglm.measure.working import RATE
 
 MEDIAN_WIDTH = 600
@@ -29,11 +30,9 @@ def median_beats(fine: np.ndarray, r_peaks: np.ndarray) -> np.ndarray:
         r_peaks = r_peaks[np.linspace(0, len(r_peaks) - 1, 32).astype(int)]
     whole = r_peaks[(r_peaks >= MEDIAN_R) & (r_peaks + MEDIAN_WIDTH - MEDIAN_R <= fine.shape[1])]
     chosen = whole if len(whole) >= 3 else r_peaks
-    index = chosen[:, None] + np.arange(-MEDIAN_R, MEDIAN_WIDTH - MEDIAN_R)
-    np.clip(index, 0, fine.shape[1] - 1, out=index)
-    beats = fine[:, index]
+    beats = cut(fine, chosen - MEDIAN_R, MEDIAN_WIDTH)
     beats -= beats[:, :, MEDIAN_R - 60 : MEDIAN_R - 30].mean(2, keepdims=True)
-    return middle(beats.transpose(1, 0, 2))
+    return middle(beats)
 
 
 def corrected_qt(qt: float, rr: float) -> dict[str, float]:

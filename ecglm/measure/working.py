@@ -25,6 +25,7 @@ class Working:
 
     Args:
         fine: (leads, samples) float32 mV at `RATE`, wander and pacing spikes removed; zero where unusable.
+        half: (leads, samples / 2) means of two samples of `fine`.
         coarse: (leads, samples / `COARSE`) block means of `fine`.
         usable: (leads,) whether the lead carries anything.
         spikes: samples of `fine` at which a pacemaker fired.
@@ -32,6 +33,7 @@ class Working:
     """
 
     fine: np.ndarray
+    half: np.ndarray
     coarse: np.ndarray
     usable: np.ndarray
     spikes: np.ndarray
@@ -45,22 +47,19 @@ def prepare(signal: np.ndarray, sampling_rate: float) -> Working:
         signal: (leads, samples) mV; NaN where unknown.
         sampling_rate: Hz.
     """
-    num_samples = signal.shape[1]
-    if num_samples < 2:
+    if signal.shape[1] < 2:
         signal = np.zeros((len(signal), 2), np.float32)
     known = np.isfinite(signal)
     complete = known.all()
-    usable = (np.ones(len(signal), bool)) if complete else known.mean(1) > 0.5
+    usable = np.ones(len(signal), bool) if complete else known.mean(1) > 0.5
     filled = signal if complete else fill_missing(signal)
-    spread = filled.max(1) - filled.min(1)
-    usable = usable & (spread > FLAT)
+    usable &= filled.max(1) - filled.min(1) > FLAT
     if not usable.all():
         filled = np.where(usable[:, None], filled, np.float32(0))
-    fine = _at_working_rate(filled, sampling_rate)
-    fine, spikes = _without_spikes(fine)
-    fine = fine - _wander(fine)
-    coarse = _block_mean(fine, COARSE)
-    return Working(fine, coarse, usable, spikes, sampling_rate / RATE)
+    fine, spikes = _without_spikes(_at_working_rate(filled, sampling_rate))
+    fine = _without_wander(fine)
+    half = _block_mean(fine, 2)
+    return Working(fine, half, _block_mean(half, COARSE // 2), usable, spikes, sampling_rate / RATE)
 
 
 def _at_working_rate(signal: np.ndarray, rate: float) -> np.ndarray:
@@ -73,36 +72,29 @@ def _at_working_rate(signal: np.ndarray, rate: float) -> np.ndarray:
 
 
 def _block_mean(signal: np.ndarray, width: int) -> np.ndarray:
-    blocks = max(signal.shape[1] // width, 1)
-    if signal.shape[1] < width:
+    blocks = signal.shape[1] // width
+    if not blocks:
         return signal.mean(1, keepdims=True)
     parts = signal[:, : blocks * width].reshape(len(signal), blocks, width)
-    return np.einsum("lbw->lb", parts) * np.float32(1 / width)
+    return parts @ np.full(width, 1 / width, np.float32)
 
 
-def _wander(signal: np.ndarray) -> np.ndarray:
-    """What lies below about 0.5 Hz, without delay; it starts and ends as the signal does."""
-    slow = _block_mean(signal, _WANDER_STEP).astype(np.float64)
+def _without_wander(signal: np.ndarray) -> np.ndarray:
+    """Take away what lies below about 0.5 Hz, without delay; it starts and ends as the signal does."""
+    slow = _block_mean(signal, _WANDER_STEP)
     length = slow.shape[1]
     if length <= 12:
         slow = np.repeat(np.median(slow, axis=1, keepdims=True), length, axis=1)
     elif length <= _TABLE:
         slow = slow @ _smoother(length)
     else:
-        slow = _smooth(slow)
+        slow = _smooth(slow).astype(np.float32)
     # back to the working rate: straight lines between the blocks' centres
-    step = np.diff(slow, axis=1, append=slow[:, -1:])
-    ramp = (np.arange(_WANDER_STEP) / _WANDER_STEP).astype(np.float32)
+    knots = np.concatenate([slow[:, :1], slow, slow[:, -1:], slow[:, -1:]], axis=1)
+    share = (np.arange(_WANDER_STEP) / _WANDER_STEP).astype(np.float32)
+    lines = np.stack([knots[:, :-1], knots[:, 1:]], axis=2) @ np.stack([1 - share, share])
     half = _WANDER_STEP // 2
-    lines = slow.astype(np.float32)[:, :, None] + step.astype(np.float32)[:, :, None] * ramp
-    lines = lines.reshape(len(signal), -1)
-    out = np.empty_like(signal, dtype=np.float32)
-    half = min(half, signal.shape[1])
-    out[:, :half] = lines[:, :1]
-    rest = min(signal.shape[1] - half, lines.shape[1])
-    out[:, half : half + rest] = lines[:, :rest]
-    out[:, half + rest :] = lines[:, -1:]
-    return out
+    return signal - lines.reshape(len(signal), -1)[:, half : half + signal.shape[1]]
 
 
 def _without_spikes(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -114,17 +106,19 @@ def _without_spikes(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     n = signal.shape[1]
     if n < RATE:
         return signal, np.empty(0, int)
-    step = np.einsum("ln->n", np.abs(signal[:, 1:] - signal[:, :-1]))
-    least = max(_SPIKE * len(signal), 6 * float(np.partition(step, len(step) // 2)[len(step) // 2]))
-    at = np.flatnonzero(step > least) + 1
-    at = at[(at >= 2) & (at < n - 3)]
-    if len(at) == 0:
-        return signal, np.empty(0, int)
+    step = np.ones(len(signal), np.float32) @ np.abs(signal[:, 1:] - signal[:, :-1])
+    at = np.flatnonzero(step[1 : n - 4] > _SPIKE * len(signal)) + 2
     before, after = signal[:, at - 2], signal[:, at + 3]
     height = np.abs(signal[:, at] - (before + after) / 2).sum(0)
-    at = at[(height > least) & (step[at - 1] > 0.6 * height) & (height > 2 * np.abs(after - before).sum(0))]
-    at = at[np.diff(at, prepend=-100) > 5]
-    if len(at) < max(3, _SPIKES_PER_SECOND * n / RATE):
+    least = np.maximum(_SPIKE * len(signal), 2 * np.abs(after - before).sum(0))
+    spiky = (height > least) & (step[at - 1] > 0.6 * height)
+    at, height = at[spiky], height[spiky]
+    fewest = max(3, _SPIKES_PER_SECOND * n / RATE)
+    if len(at) >= fewest:  # rarely: what is usual takes long to know
+        usual = np.partition(step, len(step) // 2)[len(step) // 2]
+        at = at[np.minimum(step[at - 1], height) > 6 * usual]
+        at = at[np.diff(at, prepend=-100) > 5]
+    if len(at) < fewest:
         return signal, np.empty(0, int)
     signal = signal.copy()
     line = np.linspace(0, 1, 6, dtype=np.float32)
@@ -145,7 +139,7 @@ def _smooth(slow: np.ndarray) -> np.ndarray:
 @lru_cache(maxsize=4)
 def _smoother(length: int) -> np.ndarray:
     """The filter is linear: for a length met often it is a matrix, faster than the recursion."""
-    return _smooth(np.eye(length))
+    return _smooth(np.eye(length)).astype(np.float32)
 
 
 @lru_cache(maxsize=1)
