@@ -158,7 +158,7 @@ def test_deflections_get_their_names():
     from ecglm.measure.intervals import components, name_components
 
     def letters(*peaks: float) -> str | None:
-        return name_components(components([p for p in peaks for _ in range(5)]))[1]
+        return name_components(components(np.repeat([peaks], 5, axis=1))[0])[1]
 
     assert letters(-0.1, 1.0, -0.2) == "qRs"
     assert letters(0.2, -0.9, 0.8) == "rSR'"

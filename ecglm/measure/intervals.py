@@ -67,29 +67,31 @@ def axis(area: dict[str, float]) -> float | None:
     return float(np.degrees(np.arctan2(2 * avf / np.sqrt(3), one)))
 
 
-def components(values: list[float]) -> list[tuple[float, float]]:
-    """Split a QRS into its deflections.
+def components(values: np.ndarray) -> list[list[tuple[float, float]]]:
+    """Split the QRS of each lead into its deflections.
 
     Args:
-        values: mV at 500 Hz from QRS onset to offset, against the isoelectric level.
+        values: (leads, samples) mV at 500 Hz from QRS onset to offset, against the isoelectric level.
 
     Returns:
-        (amplitude in mV, duration in ms) of each deflection of at least 20 µV and 6 ms, in order,
-        neighbours of one sign joined.
+        For each lead (amplitude in mV, duration in ms) of each deflection of at least 20 µV and 6 ms, in
+        order, neighbours of one sign joined.
     """
-    runs: list[list[float]] = []
-    start = 0
-    for i in range(1, len(values) + 1):
-        if i == len(values) or (values[i] > 0) != (values[start] > 0):
-            part = values[start:i]
-            peak = max(part) if part[0] > 0 else min(part)
-            if abs(peak) >= _SMALLEST and i - start >= _SHORTEST:
-                if runs and (runs[-1][0] > 0) == (peak > 0):
-                    runs[-1] = [max(runs[-1][0], peak, key=abs), runs[-1][1] + (i - start) * _MS]
-                else:
-                    runs.append([peak, (i - start) * _MS])
-            start = i
-    return [(peak, duration) for peak, duration in runs]
+    up = values > 0
+    begins = np.flatnonzero(np.diff(up, axis=1, prepend=~up[:, :1]))
+    flat = values.ravel()
+    peaks = np.where(up.ravel()[begins], np.maximum.reduceat(flat, begins), np.minimum.reduceat(flat, begins))
+    lengths = np.diff(begins, append=flat.size)
+    large = (np.abs(peaks) >= _SMALLEST) & (lengths >= _SHORTEST)
+    runs: list[list[tuple[float, float]]] = [[] for _ in values]
+    lead = (begins[large] // values.shape[1]).tolist()
+    durations = (lengths[large] * _MS).tolist()
+    for k, peak, duration in zip(lead, peaks[large].tolist(), durations, strict=True):
+        if runs[k] and (runs[k][-1][0] > 0) == (peak > 0):
+            before, so_far = runs[k].pop()
+            peak, duration = max(before, peak, key=abs), so_far + duration
+        runs[k].append((peak, duration))
+    return runs
 
 
 def name_components(parts: list[tuple[float, float]]) -> tuple[dict[str, float], str | None]:
@@ -147,54 +149,52 @@ def measure_leads(
     last = beats.shape[1] - 1
     j = flat[:, min(off - 1, last) : min(off + 2, last + 1)].mean(1)
     j60 = flat[:, min(off + 28, last) : min(off + 33, last + 1)].mean(1)
-    areas: dict[str, dict[str, float]] = {"P": {}, "QRS": {}, "T": {}}
     # a QRS that ends off the isoelectric level (ST shift) is measured against the line from onset to J
-    net = flat[:, on : off + 1].sum(1)
-    t = record["T"]
-    t_values = None if t is None else flat[:, t[0] : t[2] + 1]
-    p = record["P"]
+    complexes = flat[:, on : off + 1]
+    net, heights = {"QRS": complexes.sum(1)}, {}
+    t, p = record["T"], record["P"]
+    if t is not None and t[0] <= t[2]:
+        waves = flat[:, t[0] : t[2] + 1]
+        net["T"], heights["T"] = waves.sum(1), _larger(waves)
     if p is not None:
-        p_level = beats[:, max(p[0] - 3, 0) : p[0] + 1].mean(1)
-        p_flat = beats[:, p[0] : p[2] + 1] - p_level[:, None]
-        tilt = np.linspace(0, 1, p_flat.shape[1])
-        p_net = (p_flat - p_flat[:, -1:] * tilt).sum(1)
+        waves = beats[:, p[0] : p[2] + 1] - beats[:, max(p[0] - 3, 0) : p[0] + 1].mean(1)[:, None]
+        tilt = np.linspace(0, 1, waves.shape[1])
+        net["P"], heights["P"] = (waves - waves[:, -1:] * tilt).sum(1), _larger(waves)
+    levels = np.stack([j, j60, (j60 - j) / 0.06], axis=1).tolist()
     leads = {}
-    for k, name in enumerate(names):
+    for k, (name, parts) in enumerate(zip(names, components(complexes), strict=True)):
         if not usable[k]:
             leads[name] = LeadMeasurements()
             continue
-        marks = by_lead[k]
-        areas["QRS"][name] = float(net[k])
-        values: dict[str, Any]
-        values, letters = name_components(components(flat[k, on : off + 1].tolist()))
-        q = marks["QRS"]
-        if q is not None:
-            values["qrs"] = (q[1] - q[0]) * _MS
-        if t_values is not None and t_values.shape[1]:
-            areas["T"][name] = float(t_values[k].sum())
-            tl = marks["T"]
-            if tl is not None:
-                values["t_amplitude"] = _larger(t_values[k])
-                values["t_duration"] = (tl[1] - tl[0]) * _MS
-                if q is not None:
-                    values["qt"] = (tl[1] - q[0]) * _MS
-        if p is not None:
-            areas["P"][name] = float(p_net[k])
-            pl = marks["P"]
-            if pl is not None:
-                values["p_amplitude"] = _larger(p_flat[k])
-                values["p_duration"] = (pl[1] - pl[0]) * _MS
-                if q is not None:
-                    values["pr"] = (q[0] - pl[0]) * _MS
-        values |= {"st_j": j[k], "st_j60": j60[k], "st_slope": (j60[k] - j[k]) / 0.06}
-        values = {key: round(float(value), 4) for key, value in values.items()}
-        leads[name] = LeadMeasurements(**values, morphology=letters, median_beat=flat[k])
+        values, letters = name_components(parts)
+        values["st_j"], values["st_j60"], values["st_slope"] = levels[k]
+        marks = {kind: found for kind, found in by_lead[k].items() if found and kind in net}
+        for kind, height in heights.items():
+            if kind in marks:
+                begin, end = marks[kind]
+                values[f"{kind.lower()}_amplitude"] = height[k]
+                values[f"{kind.lower()}_duration"] = (end - begin) * _MS
+        if "QRS" in marks:
+            begin, end = marks["QRS"]
+            values["qrs"] = (end - begin) * _MS
+            if "P" in marks:
+                values["pr"] = (begin - marks["P"][0]) * _MS
+            if "T" in marks:
+                values["qt"] = (marks["T"][1] - begin) * _MS
+        rounded = {key: round(value, 4) for key, value in values.items()}
+        leads[name] = LeadMeasurements(**rounded, morphology=letters, median_beat=flat[k])
+    areas = {
+        kind: {name: area for name, area, good in zip(names, each.tolist(), usable, strict=True) if good}
+        for kind, each in net.items()
+    }
     return leads, areas
 
 
-def _larger(values: np.ndarray) -> float:
-    high, low = float(values.max()), float(values.min())
-    return high if high >= -low else low
+def _larger(waves: np.ndarray) -> list[float]:
+    """The extremum of each row that lies farther from zero."""
+    high, low = waves.max(1), waves.min(1)
+    larger: list[float] = np.where(high >= -low, high, low).tolist()
+    return larger
 
 
 def voltages(leads: dict[str, LeadMeasurements]) -> dict[str, float | None]:
@@ -232,16 +232,17 @@ def rhythm(rr: np.ndarray, shape: np.ndarray, has_p: np.ndarray) -> RhythmStatis
     """
     if len(rr) == 0:
         return RhythmStatistics(p_presence=float(has_p.mean()) if len(has_p) else None)
-    usual = np.median(rr)
-    early = int((rr < 0.8 * usual).sum())
+    early = int((rr < 0.8 * middle(rr)).sum())
     normal = (shape[1:] == 0) & (shape[:-1] == 0)
     nn = rr[normal]
     pairs = normal[1:] & normal[:-1]
     steps = np.diff(rr)[pairs]
     out: dict[str, Any] = {}
     if len(nn) >= 3:
-        out["sdnn"] = round(float(nn.std(ddof=1)), 1)
-        out["regular"] = bool(nn.std() < 0.1 * nn.mean())
+        mean = nn.sum() / len(nn)
+        squares = np.square(nn - mean).sum()
+        out["sdnn"] = round(float(np.sqrt(squares / (len(nn) - 1))), 1)
+        out["regular"] = bool(np.sqrt(squares / len(nn)) < 0.1 * mean)
     if len(steps) >= 2:
         out["rmssd"] = round(float(np.sqrt(np.mean(np.square(steps)))), 1)
         out["pnn50"] = round(float(100 * (np.abs(steps) > 50).mean()), 1)

@@ -12,6 +12,7 @@ from ecglm.measure import intervals
 from ecglm.measure.beats import find_beats
 from ecglm.measure.delineation import KINDS, Delineation, delineate
 from ecglm.measure.measurements import MEDIAN_R, LeadMeasurements, Measurements, Wave
+from ecglm.measure.middle import middle
 from ecglm.measure.quality import assess_quality
 from ecglm.measure.working import RATE, Working, prepare
 
@@ -38,7 +39,7 @@ def measure(ecg: ECG) -> Measurements:
     nothing: dict[str, Any] = {
         "sampling_rate": ecg.sampling_rate,
         "pacing_spikes": spikes,
-        "leads": {name: LeadMeasurements() for name in ecg.leads},
+        "leads": dict.fromkeys(ecg.leads, LeadMeasurements()),
         "quality": assess_quality(ecg),
     }
     if not working.usable.any():
@@ -98,7 +99,7 @@ def _record(ecg: ECG, working: Working, waves: Delineation) -> tuple[dict[str, A
         else:
             reasons["qtc"] = "one beat only"
     for key, kind in (("axis", "QRS"), ("p_axis", "P"), ("t_axis", "T")):
-        angle = intervals.axis(areas[kind])
+        angle = intervals.axis(areas.get(kind, {}))
         if angle is None:
             reasons[key] = f"needs a net {kind} in two limb leads"
         else:
@@ -117,9 +118,9 @@ def _typical_marks(
     for k, kind in enumerate(KINDS):
         has = present[main, k]
         if has.mean() < _P_SHARE:
-            out[kind] = None if kind != "QRS" else _whole(np.median(relative[:, k], axis=0))
+            out[kind] = None if kind != "QRS" else _whole(middle(relative[:, k]))
         else:
-            out[kind] = _whole(np.median(relative[has, k], axis=0))
+            out[kind] = _whole(middle(relative[has, k]))
     return out
 
 
@@ -139,10 +140,10 @@ def _marks_by_lead(
     count = has.sum(0)
     enough = (count * 2 >= main.sum()) & (count > 0)
     low = np.maximum(count - 1, 0) // 2
-    middle = np.take_along_axis(values, low[None, :, :, None], axis=0)[0].tolist()
+    usual = np.take_along_axis(values, low[None, :, :, None], axis=0)[0].tolist()
     return [
-        {kind: tuple(middle[lead][k]) if enough[lead, k] else None for k, kind in enumerate(KINDS)}  # type: ignore[misc]
-        for lead in range(len(middle))
+        {kind: tuple(usual[lead][k]) if enough[lead, k] else None for k, kind in enumerate(KINDS)}  # type: ignore[misc]
+        for lead in range(len(usual))
     ]
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ecglm.measure.windows import BEFORE, ZOOM_AFTER, ZOOM_BEFORE, typical
+from ecglm.measure.windows import BEFORE, WIDTH, typical
 from ecglm.measure.working import COARSE
 
 KINDS = ("P", "QRS", "T")
@@ -25,7 +25,7 @@ CHANNELS = 3
 CENTRE = 0.375
 """Samples of 8 ms between a mark and the middle of its block: blocks are counted from R rounded down."""
 _CHUNK = 256  # windows at a time: what they need stays in the processor's cache
-_STRIDE = 2  # of the convolutions
+_CONVOLUTIONS = ("c1", "c2", "c3")
 _NEAR = np.arange(-3, 4)  # samples of 8 ms around the most likely one
 _SIZES = np.repeat([high - low for low, high in RANGES], 3)
 _STARTS = np.cumsum(_SIZES) - _SIZES  # of each mark's likelihoods among the outputs
@@ -49,6 +49,15 @@ class View(NamedTuple):
         """(beats, leads, 3, samples), as the network is trained."""
         size = np.broadcast_to(self.size[group, None], self.own.shape)
         return np.stack([self.own, self.typical[group], size], axis=2)
+
+    def of(self, beats: slice, group: np.ndarray) -> np.ndarray:
+        """(samples, 3, beats, leads), as the network is run on some of the beats."""
+        own, group = np.arcsinh(self.own[beats]), group[beats]
+        out = np.empty((own.shape[2], CHANNELS, *own.shape[:2]), np.float32)
+        out[:, 0] = own.transpose(2, 0, 1)
+        out[:, 1] = np.arcsinh(self.typical).transpose(2, 0, 1)[:, group]
+        out[:, 2] = np.arcsinh(self.size).T[:, group, None]
+        return out
 
 
 def relative(wide: np.ndarray, close: np.ndarray, group: np.ndarray, usable: np.ndarray) -> tuple[View, View]:
@@ -86,17 +95,9 @@ def run(wide: View, close: View, group: np.ndarray, scalars: np.ndarray) -> np.n
         (beats · leads, outputs): log-likelihoods, up to a constant, of onset, peak and offset of P, QRS and T
         at the samples of their range, then three log-odds that the wave is there.
     """
-    w = _weights()
-    # the first layers are sums over the channels, and what neighbours share is read once
-    first = _first(wide.typical, w["c1_typical"]) + _first(wide.size, w["c1_size"])[:, None]
-    first += np.tile(w["c1_bias"], first.shape[2] // len(w["c1_bias"]))
-    second = np.arcsinh(close.typical) @ w["d1_typical"] + (np.arcsinh(close.size) @ w["d1_size"])[:, None]
-    second += w["d1_bias"]
     step = max(_CHUNK // wide.own.shape[1], 1)
     chunks = [slice(i, i + step) for i in range(0, len(group), step)]
-    parts = [
-        _forward(wide.own[k], close.own[k], scalars[k], first[group[k]], second[group[k]]) for k in chunks
-    ]
+    parts = [_forward(wide.of(k, group), close.of(k, group), scalars[k]) for k in chunks]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
@@ -111,7 +112,7 @@ def place(out: np.ndarray) -> np.ndarray:
     index = np.minimum(np.maximum(best[..., None] + _NEAR, 0), _SIZES[:, None] - 1)
     near = out.ravel().take(index + (np.arange(rows)[:, None] * out.shape[1] + _STARTS)[..., None])
     weight = np.exp(near - near[..., 3:4])
-    centre = (weight * index).sum(2) / weight.sum(2)
+    centre = np.einsum("rmk,rmk->rm", weight, index.astype(np.float32)) / np.einsum("rmk->rm", weight)
     return ((centre + (_LOWEST - BEFORE + CENTRE)) * COARSE).reshape(rows, len(RANGES), 3)
 
 
@@ -124,69 +125,61 @@ def _weights() -> dict[str, np.ndarray]:
 
 
 def arrange(stored: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Weights as `run` needs them, from those that are stored: the shared channels apart, in float32."""
+    """Weights as `run` needs them, from those that are stored: float32, and from the left of what they weigh.
+
+    max(u + bias, 0) = max(u, −bias) + bias: the first term is worked on, with −bias as its floor, and the
+    second goes into the next layer's bias.
+    """
     w = {name: np.asarray(stored[name], np.float32) for name in stored}
-    convolved = len(w["d1"]) - CHANNELS * (ZOOM_BEFORE + ZOOM_AFTER)
-    c1 = w["c1"].reshape(-1, CHANNELS, w["c1"].shape[1])
-    d1 = w["d1"][convolved:].reshape(-1, CHANNELS, w["d1"].shape[1])
-    w["d1_own"] = np.concatenate([w["d1"][:convolved], d1[:, 0], w["d1_scalars"]])
-    w["out"] = np.concatenate([w["out"], w["out_bias"][None]])
-    for channel, name in enumerate(("own", "typical", "size")):
-        w[f"c1_{name}"] = np.ascontiguousarray(c1[:, channel])
-        if channel:
-            w[f"d1_{name}"] = np.ascontiguousarray(d1[:, channel])
-    return w
+    layers = {}
+    above = np.zeros(CHANNELS, np.float32)
+    for name in _CONVOLUTIONS:
+        layers[name] = np.ascontiguousarray(w[name].T)
+        above = w[f"{name}_bias"] + np.resize(above, len(w[name])) @ w[name]
+        layers[f"{name}_floor"] = -above[:, None]
+    convolved = (WIDTH + 7) // 8 * len(above)
+    bias = w["d1_bias"] + np.resize(above, convolved) @ w["d1"][:convolved]
+    layers["d1"] = np.ascontiguousarray(np.concatenate([w["d1"], w["d1_scalars"], bias[None]]).T)
+    layers["out"] = np.concatenate([w["out"], w["out_bias"][None]])
+    return layers
 
 
-def _forward(
-    wide: np.ndarray, close: np.ndarray, scalars: np.ndarray, first: np.ndarray, second: np.ndarray
-) -> np.ndarray:
-    """(beats · leads, outputs) of some beats; `first` and `second` are what the shared channels add."""
+def _forward(wide: np.ndarray, close: np.ndarray, scalars: np.ndarray) -> np.ndarray:
+    """(beats · leads, outputs) of some beats, from (samples, 3, beats, leads).
+
+    The windows come last throughout: so every step of a convolution is a product with a part of its input
+    that needs no copy.
+    """
     w = _weights()
-    first += _first(wide, w["c1_own"])
-    beats, leads, _ = first.shape
-    h = first.reshape(beats * leads, -1, len(w["c1_bias"]))
-    for name in ("c2", "c3"):
-        kernel = w[name]
-        padded, inside = _padded(h.shape, len(kernel) // h.shape[2])
-        np.maximum(h, 0, out=inside)
-        h = _convolve(padded, kernel)
-        flat = h.reshape(len(h), -1)
-        flat += np.tile(w[f"{name}_bias"], h.shape[1])
-    x = np.empty((beats, leads, len(w["d1_own"])), np.float32)
-    convolved = h.shape[1] * h.shape[2]
-    np.maximum(h.reshape(beats, leads, -1), 0, out=x[..., :convolved])
-    np.arcsinh(close, out=x[..., convolved : -scalars.shape[1]])
-    x[..., -scalars.shape[1] :] = scalars[:, None]
-    second += x @ w["d1_own"]
-    hidden = np.ones((beats * leads, second.shape[2] + 1), np.float32)
-    np.maximum(second.reshape(beats * leads, -1), 0, out=hidden[:, :-1])
-    out: np.ndarray = hidden @ w["out"]
+    beats, leads = wide.shape[2:]
+    h, around = wide.reshape(len(wide), CHANNELS, -1), np.zeros((CHANNELS, 1), np.float32)
+    for name in _CONVOLUTIONS:
+        h, around = _convolve(h, around, w[name], w[f"{name}_floor"]), w[f"{name}_floor"]
+    one = np.ones((1, beats * leads), np.float32)
+    x = [h, close, scalars.T.repeat(leads, axis=1), one]
+    hidden = w["d1"] @ np.concatenate([part.reshape(-1, beats * leads) for part in x])
+    out: np.ndarray = np.concatenate([np.maximum(hidden, 0), one]).T @ w["out"]
     return out
 
 
-def _first(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """One channel's share of the first convolution: (…, samples) → (…, steps · channels out)."""
-    padded, inside = _padded((x.size // x.shape[-1], x.shape[-1], 1), len(kernel))
-    np.arcsinh(x.reshape(inside.shape), out=inside)
-    return _convolve(padded, kernel).reshape(*x.shape[:-1], -1)
+def _convolve(x: np.ndarray, around: np.ndarray, kernel: np.ndarray, floor: np.ndarray) -> np.ndarray:
+    """(samples, channels in, windows) → (samples / 2, channels out, windows).
 
-
-def _padded(shape: tuple[int, ...], width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Room for (windows, samples, channels) with zeros before and after, and the part to be filled."""
-    n, samples, channels = shape
-    half = width // 2
-    padded = np.empty((n, samples + 2 * half, channels), np.float32)
-    padded[:, :half] = padded[:, half + samples :] = 0
-    return padded, padded[:, half : half + samples]
-
-
-def _convolve(padded: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """(windows, samples with padding, channels in) → (windows, steps, channels out)."""
-    n, length, channels = padded.shape
-    steps = (length - len(kernel) // channels) // _STRIDE + 1
+    Args:
+        x: what is convolved.
+        around: (channels in, 1) what stands before and after it.
+        kernel: (channels out, width · channels in).
+        floor: (channels out, 1) of the result.
+    """
+    samples, channels, n = x.shape
+    width = kernel.shape[1] // channels
+    inside = slice(width // 2, width // 2 + samples)
+    padded = np.empty((samples + width - 1, channels, n), np.float32)
+    padded[: inside.start] = padded[inside.stop :] = around
+    padded[inside] = x
     s0, s1, s2 = padded.strides
-    columns = np.lib.stride_tricks.as_strided(
-        padded, (n, steps, len(kernel)), (s0, s1 * _STRIDE, s2), writeable=False
+    parts = np.lib.stride_tricks.as_strided(
+        padded, ((samples + 1) // 2, kernel.shape[1], n), (2 * s0, s1, s2), writeable=False
     )
-    return (columns.reshape(n * steps, len(kernel)) @ kernel).reshape(n, steps, -1)
+    out = np.matmul(kernel, parts)
+    return np.maximum(out, floor, out=out)

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ecglm.ecg import ECG, LEADS_12, limb_lead_errors, names_that_fit
+from ecglm.measure.middle import middle
 from ecglm.measure.quality_weights import INTERCEPT, WEIGHTS
 from ecglm.measure.segments import RATE, SEGMENT, Segment, look, to_rate
 from ecglm.measure.swaps import find_swap, typical_beat
@@ -147,7 +148,7 @@ def _assess(ecg: ECG, names: list[str]) -> Quality:
     scores = np.array([_score(seen) for seen in looks])
     strange = [_strangeness(seen) for seen in looks]
     unreadable = (1 / (1 + np.exp(-scores)) >= _UNREADABLE) | np.array([bool(reason) for reason in strange])
-    probability, share = float(1 / (1 + np.exp(-np.median(scores)))), float(unreadable.mean())
+    probability, share = float(1 / (1 + np.exp(-middle(scores)))), float(unreadable.mean())
     problems, cautions = [], []
     if share >= 0.5:
         typical = looks[int(np.argsort(scores)[len(scores) // 2])]

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ecglm.measure.middle import middle
+
 RATE = 250  # Hz: keeps what a QRS, muscle noise and mains at 50 and 60 Hz show, at half the work of 500 Hz
 SEGMENT = 10.0  # s, about; the length of the records that the weights were learnt from
 _WINDOW = 50  # samples, 0.2 s: shorter than the pause between a T wave and the next P wave
 _SECOND = 5  # windows
 _SLOPE = 8  # samples, 32 ms: about the rise of an R wave
 _SMOOTH = 15  # samples, 60 ms: about a narrow QRS
-_REFRACTORY = 71  # samples, 0.28 s
+_NEAR = np.arange(-35, 36)  # samples, 0.14 s on both sides: of two beats so close the larger one counts
 _AROUND = np.arange(-25, 25)  # samples: a QRS and a bit on both sides
 _LIVE = 0.02  # mV: median range in a second below which a lead shows no heart
 _MAINS_TONES = (50.0, 60.0, 45.0, 55.0, 65.0)  # Hz; the last three say what is there without mains
@@ -115,9 +117,9 @@ def look(signal: np.ndarray) -> Segment:
     whole = in_second[1] * in_second[2]
     ranges = high[:, :whole].reshape(in_second).max(2) - low[:, :whole].reshape(in_second).min(2)
     level = mean[:, :whole].reshape(in_second).mean(2)
-    typical = _median(ranges)
+    typical = middle(ranges, 1)
     alive = typical[typical > _LIVE]
-    scale = float(_median(alive)) if len(alive) else 0.0
+    scale = float(middle(alive)) if len(alive) else 0.0
     still = moves < max(0.004, 0.05 * scale)
     top, bottom = high.max(1), low.min(1)
     at_edge = (high >= top[:, None] - 0.002 * scale) | (low <= bottom[:, None] + 0.002 * scale)
@@ -133,7 +135,7 @@ def look(signal: np.ndarray) -> Segment:
         scale=scale,
         flat=still[:, :whole].reshape(in_second).all(2).mean(1),
         stuck=(at_edge & (moves < 0.01 * (top - bottom)[:, None])).mean(1),
-        offset=np.abs(_median(mean)),
+        offset=np.abs(middle(mean, 1)),
         wander=level.std(1),
         swing=level.max(1) - level.min(1),
         quiet=speed[:, int(0.3 * num_windows)],
@@ -156,16 +158,9 @@ def _mains(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     parts = signal[:, : seconds * RATE].reshape(-1, RATE) @ _TONES
     tones = len(_MAINS_TONES)
     amplitude = np.hypot(parts[:, :tones], parts[:, tones:]).reshape(len(signal), seconds, tones)
-    amplitude = _median(amplitude, axis=1)
+    amplitude = middle(amplitude, 1)
     hum = np.maximum(amplitude[:, :2] - amplitude[:, 2:].mean(1, keepdims=True), 0)
     return hum.max(1), np.where(hum[:, 0] >= hum[:, 1], 50.0, 60.0)
-
-
-def _median(values: np.ndarray, axis: int = -1) -> np.ndarray:
-    """`np.median` of few values, without its checks."""
-    values = np.sort(values, axis=axis)
-    n = values.shape[axis]
-    return (values.take(n // 2, axis) + values.take((n - 1) // 2, axis)) / 2
 
 
 def _sameness(slope: np.ndarray) -> float:
@@ -190,10 +185,8 @@ def _activity(slope: np.ndarray) -> tuple[np.ndarray, float]:
     Returns:
         (beats,) samples, and the usual peak over what is usual in between; 0 where nothing moves.
     """
-    from scipy.ndimage import maximum_filter1d
-
     slope = np.abs(slope)
-    usual = _median(_by_second(slope).max(2))
+    usual = middle(_by_second(slope).max(2), 1)
     usable = usual > _LIVE / 2
     if not usable.any():
         return np.zeros(0, int), 0.0
@@ -202,10 +195,12 @@ def _activity(slope: np.ndarray) -> tuple[np.ndarray, float]:
     np.minimum(slope, 2 * usual[:, None], out=slope)
     total = np.concatenate([[0.0], np.cumsum(weight @ slope, dtype=np.float64)])
     activity = (total[_SMOOTH:] - total[:-_SMOOTH]) / _SMOOTH
-    peak = float(_median(_by_second(activity[None]).max(2))[0])
-    highest = maximum_filter1d(activity, _REFRACTORY)
-    beats = np.flatnonzero((activity == highest) & (activity > 0.45 * peak))
-    return beats + (_SLOPE + _SMOOTH) // 2, peak / max(float(np.median(activity)), 1e-9)
+    peak = float(middle(_by_second(activity[None])[0].max(1)))
+    rise = np.diff(activity, prepend=-1, append=-1)
+    beats = np.flatnonzero((rise[:-1] >= 0) & (rise[1:] <= 0) & (activity > 0.45 * peak))
+    near = np.clip(beats[:, None] + _NEAR, 0, len(activity) - 1)
+    beats = beats[activity[beats] == activity[near].max(1)]
+    return beats + (_SLOPE + _SMOOTH) // 2, peak / max(float(middle(activity)), 1e-9)
 
 
 def _by_second(signal: np.ndarray) -> np.ndarray:
@@ -226,11 +221,11 @@ def _agreement(signal: np.ndarray, beats: np.ndarray) -> tuple[np.ndarray, np.nd
     if qrs.shape[1] < 3:
         return np.zeros(len(signal)), np.zeros(len(signal)), np.zeros(len(signal))
     qrs = qrs - qrs.mean(2, keepdims=True)
-    usual = _median(qrs, axis=1)
+    usual = middle(qrs, 1)
     power = np.einsum("ls,ls->l", usual, usual) / len(_AROUND)
     apart = qrs - usual[:, None]
     rest = np.einsum("lbs,lbs->l", apart, apart) / apart[0].size
     product = np.einsum("lbs,ls->lb", qrs, usual)
     norms = np.sqrt(np.einsum("lbs,lbs->lb", qrs, qrs) * (power * len(_AROUND))[:, None])
-    likeness = _median(product / (norms + 1e-6))
+    likeness = middle(product / (norms + 1e-6), 1)
     return power / (power + rest + 1e-6), likeness, usual.max(1) - usual.min(1)
