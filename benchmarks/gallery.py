@@ -1,4 +1,5 @@
-"""Draws docs/gallery.md and its pictures: every layout and option of `draw_page`, on simulated ECGs.
+"""Draws docs/gallery.md and its pictures, on simulated ECGs: every layout and option of `draw_page`, every
+defect of `spoil`.
 
 python benchmarks/gallery.py [docs]
 """
@@ -12,17 +13,19 @@ import numpy as np
 from PIL import Image
 
 from ecglm.ecg import ECG
-from ecglm.image import draw_page
+from ecglm.image import DEFECTS, draw_page, spoil
 from ecglm.measure import measure
 from ecglm.simulate import simulate
 
 DPI = 84  # enough to see, small enough to keep
+PHOTOGRAPH_DPI = 72  # they are larger
 
 INTRODUCTION = """# Gallery
 
 Pages of simulated ECGs, made by `python benchmarks/gallery.py`. `page.geometry` has the place of every lead,
 text and trace point; `page.save` writes PNG, JPEG, SVG or PDF that print at their true size. On the command
-line: `ecglm render RECORD -o page.pdf --layout 3x4+3 --paper a4`.
+line: `ecglm render RECORD -o page.pdf --layout 3x4+3 --paper a4`, and to spoil it `ecglm render RECORD -o
+page.jpg --defects Creases+Shadow:0.5`. [All about pages](images.md)
 """
 
 
@@ -95,6 +98,23 @@ def exhibits() -> Iterator[tuple[str, str, np.ndarray]]:
     yield page("cut", "V2 and V3 run too far out of their rows.", loud(normal), "12x1", paper="letter")
     yield page("short", "Two seconds.", normal.crop(0, 2), "3x4")
 
+    yield "Defects", "", nothing
+    letter = draw_page(stemi, "3x4+1", paper="letter", dpi=PHOTOGRAPH_DPI)
+    for name, kind in DEFECTS.items():
+        summary = str(kind.__doc__).splitlines()[0]
+        yield name, f'{summary} `spoil(page, "{name}", seed=3)`', spoil(letter, name, 3).image
+
+    yield "Defects as they come together", "", nothing
+    for name, defects, seed in (
+        ("scan", "light", 17),
+        ("telephone", "medium", 4),
+        ("bad-telephone", "heavy", 3),
+        ("chosen", "Creases+Stains:0.7+Perspective+Shadow:0.6+Noise:0.4+JPEG:0.5", 5),
+    ):
+        spoilt = spoil(letter, defects, seed)
+        kinds = ", ".join(f"{type(defect).__name__} {defect.strength:g}" for defect in spoilt.defects)
+        yield name, f'`spoil(page, "{defects}", seed={seed})`: {kinds}.', spoilt.image
+
 
 def holes(ecg: ECG) -> ECG:
     """Without V5 and V6, II unknown for 2 s, III throughout."""
@@ -120,9 +140,15 @@ def main() -> None:
         if not image.size:
             text += f"\n## {name}\n"
             continue
-        picture = Image.fromarray(image).quantize(255, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-        picture.save(folder / f"{name}.png", optimize=True, dpi=(DPI, DPI))
-        text += f"\n### {name}\n\n{caption.strip()}\n\n![{name}](gallery/{name}.png)\n"
+        if "spoil(" in caption:  # a photograph
+            file = f"{name}.jpg"
+            Image.fromarray(image).save(folder / file, quality=60, optimize=True)
+        else:
+            file = f"{name}.png"
+            picture = Image.fromarray(image)
+            picture = picture.quantize(255, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+            picture.save(folder / file, optimize=True, dpi=(DPI, DPI))
+        text += f"\n### {name}\n\n{caption.strip()}\n\n![{name}](gallery/{file})\n"
     (docs / "gallery.md").write_text(text, encoding="utf-8")
 
 

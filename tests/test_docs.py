@@ -97,6 +97,22 @@ def test_the_readme_examples_run(model_folder, tmp_path, monkeypatch):
         assert Path(file).stat().st_size > 100
 
 
+def test_every_defect_is_told_and_shown():
+    from dataclasses import fields
+
+    from ecglm.image import DEFECTS, LAYOUTS
+
+    told = (ROOT / "docs" / "images.md").read_text(encoding="utf-8")
+    shown = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
+    for layout in LAYOUTS:
+        assert f"`{layout}`" in told and f"### {layout}\n" in shown, layout
+    for name, kind in DEFECTS.items():
+        (parameters,) = re.findall(rf"`{name}` ([^·|]*)", told)
+        for parameter in fields(kind):
+            assert parameter.name == "strength" or parameter.name in parameters, f"{name}: {parameter.name}"
+        assert f"### {name}\n" in shown
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(page):
     text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)

@@ -109,7 +109,7 @@ def spoil(page: Page, defects: Any, seed: int = 0) -> Page:
             cloud((rows, 8), 60, desk, octaves=3).mean(axis=1)[:, None] * 0.6
             + cloud(lamp.shape, 6, desk) * 0.4
         )
-        lamp.dim(np.where(lamp.on_page, 1, 0.72 + 0.28 * grain).astype(np.float32))
+        lamp.dim(np.where(lamp.off_page, 0.72 + 0.28 * grain, 1).astype(np.float32))
     for defect, chance in _chances(active, seed):
         defect.light(lamp, chance)
     picture = lamp.shine(image)

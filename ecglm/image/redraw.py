@@ -1,8 +1,8 @@
 """A drawing on a bent, turned or tilted sheet: drawn again in its new place, not resampled.
 
 Traces are drawn from their warped lines, so they stay as sharp and as exact as on the flat page. The grid is
-taken from one channel of an index that a palette then colours, at the nearest half dot: an eighth of the work
-of resampling colours. Texts are resampled one by one.
+taken from one channel of an index that a palette then colours, at the nearest part of a dot: an eighth of the
+work of resampling colours. Texts are resampled one by one.
 """
 
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ from ecglm.image.raster import background, cover, letters, paint, ruling
 
 _CELL = 64  # dots; within a cell of the lattice the map is taken as bilinear
 _TEXT_CELL = 32
+_PARTS, _FINE = (4, 2), 5.0  # of a dot, in which the grid is kept; fewer above so many dots per mm
 _OFF_PAGE = 0  # in the grid's index
 
 
@@ -176,9 +177,10 @@ def _grid(
     lines = tuple(
         (step, width, level) for (step, width, _), level in zip(grid.lines, thin_to_strong, strict=True)
     )
-    flat = _indexed(grid.box, lines, levels[-2], levels[-1], page_size, scale)
-    half = np.array([[0.5, 0, -0.25], [0, 0.5, -0.25]])
-    picture = warp_to(flat, warp, half, (0, 0, *size), _CELL, Image.Resampling.NEAREST)
+    parts = _PARTS[scale > _FINE]
+    flat = _indexed(grid.box, lines, levels[-2], levels[-1], page_size, scale, parts)
+    place = np.array([[1, 0, -0.5], [0, 1, -0.5]]) / parts
+    picture = warp_to(flat, warp, place, (0, 0, *size), _CELL, Image.Resampling.NEAREST)
     colours = np.array(inks, float)
     palette = [np.interp(np.arange(256), levels, colours[1:, channel]) for channel in range(3)]
     table = np.round(np.stack(palette, axis=1)).astype(np.uint8)
@@ -195,25 +197,25 @@ def _indexed(
     margin: int,
     size: tuple[int, int],
     scale: float,
+    parts: int,
 ) -> Image.Image:
-    """The empty page with levels for colours, in the mode "L", taken at every half dot: the value in column i
-    and row j is that of a dot around (i / 2, j / 2), so the nearest one is never further than a quarter.
+    """The empty page with levels for colours, in the mode "L", taken so many times a dot, an even number: the
+    value in column i and row j is that of a whole dot around (i / parts, j / parts).
     """
-    image = np.full((2 * size[1] + 1, 2 * size[0] + 1), margin, np.uint8)
-    left, top, right, bottom = (round(edge * scale) for edge in box)
+    image = np.full((parts * size[1] + 1, parts * size[0] + 1), margin, np.uint8)
+    left, top, right, bottom = (parts * round(edge * scale) for edge in box)
+    fine = parts * scale
     profiles = []
     for step, thickness, level in lines:
-        width = 2 * max(1.0, thickness * scale)
-        across, down = (
-            _between(ruling(2 * first, 2 * last, 2 * begin * scale, 2 * end * scale, 2 * step * scale, width))
-            for first, last, begin, end in ((left, right, box[0], box[2]), (top, bottom, box[1], box[3]))
-        )
-        profiles.append((across, down, level))
+        width = max(parts, thickness * fine)
+        across = ruling(left, right, box[0] * fine, box[2] * fine, step * fine, width)
+        down = ruling(top, bottom, box[1] * fine, box[3] * fine, step * fine, width)
+        profiles.append((_whole(across, parts), _whole(down, parts), level))
     # Rows between the level lines are all alike.
-    rows = np.zeros(2 * (bottom - top) + 1, bool)
+    rows = np.zeros(bottom - top + 1, bool)
     for _, down, _ in profiles:
         rows |= down > 0
-    part = image[2 * top : 2 * bottom + 1, 2 * left : 2 * right + 1]
+    part = image[top : bottom + 1, left : right + 1]
     for these in (np.flatnonzero(~rows)[:1], np.flatnonzero(rows)):
         dots = np.full((len(these), part.shape[1]), ruled, np.float32)
         for across, down, level in profiles:
@@ -223,10 +225,10 @@ def _indexed(
     return Image.fromarray(image)
 
 
-def _between(halves: np.ndarray) -> np.ndarray:
-    """From the shares of half dots to those of whole dots around each edge between them."""
-    padded = np.concatenate([halves[:1], halves, halves[-1:]])
-    return ((padded[1:] + padded[:-1]) / 2).astype(np.float32)
+def _whole(shares: np.ndarray, parts: int) -> np.ndarray:
+    """From the shares of a dot's parts to those of whole dots around each edge between parts."""
+    padded = np.pad(shares, parts // 2, mode="edge")
+    return np.convolve(padded, np.full(parts, 1 / parts), mode="valid").astype(np.float32)
 
 
 def _press(

@@ -9,13 +9,13 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 from ecglm.image.geometry import Bend, Geometry, Homography, Warp
 from ecglm.image.redraw import Sheet
 
-STEP = 4  # dots of the picture per value of light
-_LIT = 2  # dots of the picture that are multiplied with one value between these
+_STEP = 0.5  # mm of the page per value of light, at most four dots
+_LIT = 2  # dots of the picture that are multiplied with one value between these, at most
 _ROWS = 32  # at once, so that they stay in the processor's cache
 
 
@@ -89,7 +89,7 @@ class Defect:
 
 
 class Lamp:
-    """How much of the light each part of the picture gives back, every `STEP` dots.
+    """How much of the light each part of the picture gives back, every half millimetre or every few dots.
 
     Args:
         size: width and height of the picture, dots.
@@ -99,8 +99,9 @@ class Lamp:
 
     def __init__(self, size: tuple[int, int], geometry: Geometry, warp: Warp) -> None:
         self.size = size
-        self.shape = -(-size[1] // STEP), -(-size[0] // STEP)
         self.per_mm = geometry.dpi / 25.4
+        self._step = min(4, max(1, round(_STEP * self.per_mm)))
+        self.shape = -(-size[1] // self._step), -(-size[0] // self._step)
         self._geometry, self._warp = geometry, warp
         self._layers: list[np.ndarray] = []
 
@@ -117,6 +118,12 @@ class Lamp:
         """Where they stand on the page: (2, rows, columns), x and y, mm."""
         there = self._warp.to_page(self.picture.reshape(2, -1).T)
         return (there.T.reshape(self.picture.shape) / self.per_mm).astype(np.float32)
+
+    @cached_property
+    def off_page(self) -> np.ndarray:
+        """Whether they and their neighbours stand beside the page: (rows, columns)."""
+        page = Image.fromarray(self.on_page.astype(np.uint8)).filter(ImageFilter.MaxFilter(3))
+        return np.asarray(page) == 0
 
     @cached_property
     def on_page(self) -> np.ndarray:
@@ -143,19 +150,20 @@ class Lamp:
             share *= layer[..., None] if coloured and layer.ndim == 2 else layer
         coarse = Image.fromarray(np.round(share.clip(0, 1) * 255).astype(np.uint8))
         height, width = image.shape[:2]
-        fine = np.asarray(coarse.resize((-(-width // _LIT), -(-height // _LIT)), Image.Resampling.BILINEAR))
+        dots = min(_LIT, self._step)
+        fine = np.asarray(coarse.resize((-(-width // dots), -(-height // dots)), Image.Resampling.BILINEAR))
         lit = np.empty_like(image)
         for first in range(0, height, _ROWS):
-            rows = fine[first // _LIT : (first + _ROWS) // _LIT]
-            light = np.repeat(rows, _LIT if coloured else 3 * _LIT, axis=1).reshape(len(rows), -1)
+            rows = fine[first // dots : (first + _ROWS) // dots]
+            light = np.repeat(rows, dots if coloured else 3 * dots, axis=1).reshape(len(rows), -1)
             light = light[:, : 3 * width].astype(np.uint16)
             light += 1  # of 256, so that full light changes nothing
-            for row in range(_LIT):
-                dark = image[first + row : first + _ROWS : _LIT].reshape(-1, 3 * width)
+            for row in range(dots):
+                dark = image[first + row : first + _ROWS : dots].reshape(-1, 3 * width)
                 dark = light[: len(dark)] * dark
                 dark += 128
                 dark >>= 8
-                lit[first + row : first + _ROWS : _LIT] = dark.reshape(-1, width, 3)
+                lit[first + row : first + _ROWS : dots] = dark.reshape(-1, width, 3)
         return lit
 
 

@@ -258,7 +258,8 @@ class Screen(Defect):
         down = np.add.outer(np.round(y), np.round(tilt * x)).astype(np.int64).astype(np.uint8)
         turn = np.arange(256) / 256 * 2 * np.pi
         stripes = Image.fromarray(across)
-        depth = 0.3 * self.strength
+        # A camera's dot sees their mean: of stripes as narrow as dots little is left but rainbows.
+        depth = 0.3 * self.strength * max(0.15, float(np.sinc(1 / pitch)) if pitch > 1 else 0)
         channels = []
         for channel in range(3):
             wave = 255 * (1 - depth * (0.5 - 0.5 * np.cos(turn - channel * 2 * np.pi / 3)))
