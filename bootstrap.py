@@ -31,7 +31,7 @@ BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 STAMP = VENV / "ecglm-setup.json"
 CPU_TORCH = "https://download.pytorch.org/whl/cpu"
-EXTRAS = {"demo": ["text"], "test": ["dev", "text", "formats"], "check": ["dev"], "wheel": ["dev"]}
+EXTRAS = {"demo": ["text"], "test": ["dev", "text", "formats", "pdf"], "check": ["dev"], "wheel": ["dev"]}
 RUNTIME = {
     "DO_NOT_TRACK": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
