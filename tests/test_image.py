@@ -299,7 +299,7 @@ def test_the_gallery_shows_every_layout():
     text = (docs / "gallery.md").read_text(encoding="utf-8")
     pictures = [docs / name for name in re.findall(r"\]\((gallery/[^)]+)\)", text)]
     assert all(f"### {layout}\n" in text for layout in LAYOUTS)
-    assert sorted(pictures) == sorted((docs / "gallery").glob("*.png"))
+    assert sorted(pictures) == sorted((docs / "gallery").iterdir())
     assert max(picture.stat().st_size for picture in pictures) <= 200_000
 
 
@@ -313,6 +313,7 @@ def test_text_outside_the_font_is_spelt_out():
         ({"layout": "5x5"}, "3x4, 3x4\\+1, 3x4\\+3, 6x2"),
         ({"dpi": 0}, "dpi must lie between"),
         ({"dpi": 1200}, "dpi must lie between 20 and 600"),
+        ({"dpi": "high"}, "dpi must lie between 20 and 600, got high"),
         ({"speed": 0}, "speed must lie between"),
         ({"gain": float("nan")}, "gain must lie between"),
         ({"order": "reversed"}, "standard, cabrera"),
@@ -325,7 +326,13 @@ def test_text_outside_the_font_is_spelt_out():
         ({"leads": ["I"]}, "for layout 'strip' only"),
         ({"layout": "strip", "leads": ["V9"]}, "no lead V9"),
         ({"layout": "strip", "rhythm": ["I"]}, "leads="),
+        ({"rhythm": 5}, "rhythm must name leads, got 5"),
         ({"start": 10}, "start=10 s lies outside"),
+        ({"start": "x"}, "start must be a number of seconds, got 'x'"),
+        ({"pacing": ["x"]}, "pacing must hold numbers of samples"),
+        ({"measurements": "x"}, "measurements must be what `ecglm.measure` gives, got str"),
+        ({"overlay": {"a": (0, 0, 1)}}, "box of 'a' must be x0, y0, x1, y1"),
+        ({"overlay": {"a": (5, 5, 1, 1)}}, "box of 'a' must be x0, y0, x1, y1"),
         ({"dpi": 600, "speed": 200}, "too many"),
     ],
 )
@@ -333,6 +340,15 @@ def test_bad_arguments_are_named_in_one_line(arguments, message):
     with pytest.raises(ValueError, match=message) as error:
         render(flat(), **arguments)
     assert "\n" not in str(error.value)
+
+
+def test_what_is_no_ecg_is_refused():
+    with pytest.raises(ValueError, match="drawn of an ECG, as `ecglm.read` gives it; got ndarray"):
+        draw_page(flat().signal)
+
+
+def test_a_lead_by_itself_is_one_strip():
+    assert list(draw_page(flat(), "strip", leads="II", dpi=40).geometry.traces) == ["II"]
 
 
 def test_a_record_without_standard_leads_is_refused():

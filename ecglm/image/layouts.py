@@ -78,7 +78,7 @@ def plan(
     layout: str,
     order: str,
     rhythm: str | Sequence[str] | None,
-    leads: Sequence[str] | None,
+    leads: str | Sequence[str] | None,
     having: Sequence[str],
 ) -> Layout:
     """The layout asked for, with the leads in the order asked for.
@@ -101,7 +101,7 @@ def plan(
     if chosen.kind == "strip":
         if rhythm is not None:
             raise ValueError("layout 'strip' has no rhythm strips besides; name its leads with leads=")
-        names = [standard_lead(name) for name in leads or (["II"] if "II" in having else having[:1])]
+        names = _leads("leads", leads or ("II" if "II" in having else having[:1]))
         missing = [name for name in names if name not in having]
         if missing:
             raise ValueError(f"there is no lead {', '.join(missing)} to draw; there are {', '.join(having)}")
@@ -111,10 +111,18 @@ def plan(
     rows = tuple(tuple(ORDERS[order].get(name, name) for name in row) for row in chosen.rows)
     strips = chosen.rhythm
     if rhythm is not None:
-        strips = tuple(standard_lead(name) for name in ([rhythm] if isinstance(rhythm, str) else rhythm))
+        strips = tuple(_leads("rhythm", rhythm))
         unknown = [name for name in strips if name not in having]
         if unknown:
             raise ValueError(
                 f"there is no lead {', '.join(unknown)} for the rhythm; there are {', '.join(having)}"
             )
     return replace(chosen, rows=rows, rhythm=strips)
+
+
+def _leads(what: str, names: str | Sequence[str]) -> list[str]:
+    """Names of leads as the recording has them; one may stand by itself."""
+    listed = [names] if isinstance(names, str) else names
+    if not isinstance(listed, Sequence) or not all(isinstance(name, str) for name in listed):
+        raise ValueError(f"{what} must name leads, got {names!r}")
+    return [standard_lead(name) for name in listed]

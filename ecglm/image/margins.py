@@ -35,7 +35,7 @@ def header_lines(
 ) -> list[str]:
     """The lines below the title: measurements, what the caller adds, leads that are not drawn."""
     lines = [] if measurements is None else [_measured(measurements)]
-    lines += [header] if isinstance(header, str) else list(header or [])
+    lines += map(str, header or []) if isinstance(header, list | tuple | None) else [str(header)]
     others = [name for name in ecg.leads if name not in LEADS_12]
     if others and names_others:
         lines.append(f"not drawn: {', '.join(others)}")
@@ -101,6 +101,9 @@ def printable(text: str, font: str | None = None) -> str:
 
 def _measured(measurements: Any) -> str:
     """What a cardiograph prints in its header, marked as a draft."""
+    if not (hasattr(measurements, "heart_rate") or hasattr(measurements, "r_peaks")):
+        got = type(measurements).__name__
+        raise ValueError(f"measurements must be what `ecglm.measure` gives, got {got}")
     parts = []
     for label, name, unit in (
         ("rate", "heart_rate", " bpm"),

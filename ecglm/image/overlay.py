@@ -104,7 +104,10 @@ def _saliency(drawing: Drawing, frame: Frame, cells: Sequence[Cell], ecg: ECG, s
 
 def _boxes(drawing: Drawing, boxes: Mapping[str, Sequence[float]], dpi: float) -> None:
     for label, box in boxes.items():
-        x0, y0, x1, y1 = (float(edge) * 25.4 / dpi for edge in box)
+        edges = np.asarray(box, float) if np.size(box) == 4 else np.zeros(4)
+        x0, y0, x1, y1 = (edges.ravel() * 25.4 / dpi).tolist()
+        if not (np.isfinite(edges).all() and x0 < x1 and y0 < y1):
+            raise ValueError(f"the box of {label!r} must be x0, y0, x1, y1 with x0 < x1, y0 < y1; got {box}")
         outline = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]])
         drawing.strokes.append(Stroke(outline, 0.3, _BOX))
         drawing.texts.append(Text(x0, y0 - 0.6, str(label), 2.4, _BOX))

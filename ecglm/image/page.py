@@ -8,6 +8,7 @@ of the electrocardiogram, part I (Kligfield et al. 2007, doi:10.1161/CIRCULATION
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def draw_page(
     order: str = "standard",
     timing: str = "consecutive",
     rhythm: str | Sequence[str] | None = None,
-    leads: Sequence[str] | None = None,
+    leads: str | Sequence[str] | None = None,
     dpi: float = 150,
     speed: float = 25.0,
     gain: float = 10.0,
@@ -152,7 +153,7 @@ def draw_page(
     Raises:
         ValueError: if an argument is outside its range, or none of the leads is there after `start`.
     """
-    _check(ecg, layout, timing, dpi, speed, gain, start, paper, colours, line_width)
+    _check(ecg, timing, dpi, speed, gain, start, paper, colours, line_width)
     chosen = plan(layout, order, rhythm, leads, ecg.leads)
     if chosen.kind != "strip" and not set(LEADS_12) & set(ecg.leads):
         raise ValueError(
@@ -181,11 +182,13 @@ def draw_page(
     cells = place_cells(ecg, chosen, frame, start, timing, measurements)
     notes = [f"{cell.label} {note}" for cell in cells if (note := pen.cell(cell))]
     spikes = ecg.metadata.get("truth", {}).get("spikes", ()) if pacing is None else pacing
+    if not all(isinstance(sample, Integral) for sample in spikes):
+        raise ValueError(f"pacing must hold numbers of samples, got {pacing!r}")
     # Columns share their time with the strip below them, so one row of marks does for all of a page.
     marked = sum(
         pen.spikes(cell, spikes) for cell in cells if chosen.kind == "strip" or cell.zero == frame.zeros[-1]
     )
-    title = ecg.name if title is None else title
+    title = ecg.name if title is None else str(title)
     stop = min(ecg.duration, start + frame.seconds * frame.lines)
     footer = [
         f"{speed:g} mm/s | {gain:g} mm/mV",
@@ -208,7 +211,6 @@ def draw_page(
 
 def _check(
     ecg: ECG,
-    layout: str,
     timing: str,
     dpi: float,
     speed: float,
@@ -218,13 +220,15 @@ def _check(
     colours: str,
     line_width: float,
 ) -> None:
+    if not isinstance(ecg, ECG):
+        raise ValueError(f"a page is drawn of an ECG, as `ecglm.read` gives it; got {type(ecg).__name__}")
     for name, value, low, high in (
         ("dpi", dpi, 20, 600),
         ("speed", speed, 5, 200),
         ("gain", gain, 1, 100),
         ("line_width", line_width, 0.05, 2),
     ):
-        if not low <= value <= high:
+        if not isinstance(value, Real) or not low <= value <= high:
             raise ValueError(f"{name} must lie between {low} and {high}, got {value}")
     for name, word, known in (
         ("timing", timing, ("consecutive", "simultaneous")),
@@ -237,6 +241,8 @@ def _check(
         raise ValueError(
             f"{ecg.name} has {ecg.num_leads} leads of {ecg.num_samples} samples; nothing to draw"
         )
+    if not isinstance(start, Real):
+        raise ValueError(f"start must be a number of seconds, got {start!r}")
     if not 0 <= start or round(start * ecg.sampling_rate) >= ecg.num_samples:
         raise ValueError(f"start={start:g} s lies outside {ecg.name}, which lasts {ecg.duration:g} s")
 
