@@ -5,10 +5,13 @@ They lie in `_assets` in a wheel, and at the root of the tree in a checkout.
 
 import difflib
 import importlib.util
+import numbers
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 _PACKAGE = Path(__file__).resolve().parent
 ROOT = _PACKAGE / "_assets" if (_PACKAGE / "_assets").is_dir() else _PACKAGE.parent
@@ -105,6 +108,64 @@ def refuse_unknown(what: str, given: Mapping[str, Any] | Iterable[str], allowed:
             near = difflib.get_close_matches(str(key), allowed, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(sorted(allowed))}"
             raise ValueError(f"{what} has no key {key!r}; {hint}")
+
+
+def refuse_wrong_types(what: str, given: Mapping[str, Any], hints: Mapping[str, Any]) -> None:
+    """Refuse a value that its reader does not expect, such as `abc` for a number.
+
+    Args:
+        what: what messages call it.
+        given: key → value, as YAML has it.
+        hints: key → type, as `typing.get_type_hints` gives them; a key without one takes anything.
+
+    Raises:
+        ValueError: naming the key, the value and what it may be.
+    """
+    for key, value in given.items():
+        hint = hints.get(key, Any)
+        if not _is_a(value, hint):
+            raise ValueError(f"{what}: {key} must be {_in_words(hint)}; got {value!r}")
+
+
+def _is_a(value: Any, hint: Any) -> bool:
+    """Whether a value fits a type hint; True for hints that say nothing about plain values."""
+    kind = get_origin(hint) or hint
+    if kind is Any:
+        return True
+    if kind in (Union, UnionType):
+        return any(_is_a(value, each) for each in get_args(hint))
+    if kind is Literal:
+        return value in get_args(hint)
+    if kind in (int, float):
+        number = numbers.Integral if kind is int else numbers.Real
+        return isinstance(value, number) and not isinstance(value, bool)
+    if kind in (list, tuple, Sequence):
+        entry = (get_args(hint) or (Any,))[0]
+        return (
+            isinstance(value, Iterable)
+            and not isinstance(value, str | Mapping)
+            and all(_is_a(each, entry) for each in value)
+        )
+    if not isinstance(kind, type):
+        return True
+    return isinstance(value, str if issubclass(kind, Enum) else Mapping if kind is dict else kind)
+
+
+def _in_words(hint: Any) -> str:
+    """What YAML can hold of a type; nothing of a class that it cannot."""
+    kind = get_origin(hint) or hint
+    if kind in (Union, UnionType):
+        return " or ".join(dict.fromkeys(filter(None, map(_in_words, get_args(hint)))))
+    if kind is Literal:
+        return " or ".join(map(repr, get_args(hint)))
+    if kind in (list, tuple, Sequence):
+        entry = (get_args(hint) or (Any,))[0]
+        return "a list" if entry is Any else f"a list ({_in_words(entry)} each)"
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return "text"
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    names |= {dict: "keys with values", Mapping: "keys with values", NoneType: "null"}
+    return names.get(kind, "")
 
 
 def apply_overrides(content: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:

@@ -111,6 +111,9 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         refuse_unknown("augment.mixup", self.mixup, ("p", "alpha"))
+        for name in ("crop", "shift", "lead_dropout", "word_dropout", "synonyms", "templates"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"augment.{name} must lie between 0 and 1, got {getattr(self, name)}")
         refuse_unknown("augment.spans", self.spans, ("per_record", "max_words", "whole"))
         page_choices(self.page)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -14,8 +14,7 @@ from safetensors.torch import load_file
 
 from ecglm.assets import apply_overrides, list_statements
 from ecglm.models import SYSTEMS
-from ecglm.processors import load_tokenizer
-from ecglm.train import Recipe, load_recipe
+from ecglm.train import load_recipe, make_processor
 
 T = TypeVar("T")
 
@@ -156,7 +155,7 @@ def convert(
     weights, unused = rename(original, entry.original_keys)
     elsewhere = _check(file, model, weights)
     model.load_state_dict(weights, strict=False)
-    processor = _processor(stated)
+    processor = make_processor(stated, tuple)  # a published tokenizer: there are no texts
 
     aside = out.with_name(f"{out.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
@@ -191,14 +190,3 @@ def _check(file: Path, model: torch.nn.Module, weights: Mapping[str, torch.Tenso
             "checkpoint does not show as model.NAME=VALUE, or take the file of the whole model"
         )
     return elsewhere
-
-
-def _processor(recipe: Recipe) -> Any:
-    system = SYSTEMS[recipe.system]
-    names = system.feature_extractor.argument_names()
-    extractor = system.feature_extractor(**{k: v for k, v in recipe.processor.items() if k in names})
-    if system.processor is None:
-        return extractor
-    others = {key: value for key, value in recipe.processor.items() if key not in names}
-    others["tokenizer"] = load_tokenizer(others["tokenizer"], tuple)  # a published one: there are no texts
-    return system.processor(extractor, **others)

@@ -19,16 +19,17 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 import transformers
 import yaml
+from huggingface_hub.errors import StrictDataclassError
+from safetensors.torch import load_file, save_file
 from transformers import (
-    AutoProcessor,
     ProgressCallback,
     Trainer,
     TrainerCallback,
@@ -37,9 +38,18 @@ from transformers import (
 )
 
 from ecglm import datasets
-from ecglm.assets import apply_overrides, find_statement, read_statement, refuse_unknown
+from ecglm.assets import (
+    apply_overrides,
+    find_statement,
+    read_statement,
+    refuse_unknown,
+    refuse_wrong_types,
+)
 from ecglm.collators import COLLATORS, Augmentation, PreparedRecordings
 from ecglm.models import SYSTEMS
+from ecglm.models._base import load_whole
+from ecglm.models._inference import kind_of, load_processor
+from ecglm.models._registry import System
 from ecglm.processors import ECGProcessor, load_tokenizer
 from ecglm.prompts import all_training_texts
 from ecglm.text import join_sentences
@@ -106,24 +116,53 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
     for key in ("system", "architecture", "status"):
         if key not in content:
             raise ValueError(f"recipe {name} lacks {key!r}")
-    recipe = Recipe(**{key: value for key, value in content.items() if value is not None})
+    content = {key: value for key, value in content.items() if value is not None}
+    refuse_wrong_types(f"recipe {name}", content, get_type_hints(Recipe))
+    recipe = Recipe(**content)
     if recipe.status not in STATUSES:
         raise ValueError(f"status of recipe {name} must be {', '.join(STATUSES)}; got {recipe.status!r}")
     if recipe.system not in SYSTEMS:
         raise ValueError(f"recipe {name}: no system {recipe.system!r}; there are {', '.join(SYSTEMS)}")
     system = SYSTEMS[recipe.system]
-    refuse_unknown(f"system {system.name!r}", [recipe.architecture], system.models)
-    allowed = {
-        "model": [entry.name for entry in fields(system.config)],
-        "processor": [*system.feature_extractor.argument_names(), *ECGProcessor.argument_names()],
-        "augment": Augmentation.argument_names(),
-        "trainer": [entry.name for entry in fields(ECGTrainingArguments)],
-    }
-    for section, names in allowed.items():
-        refuse_unknown(f"recipe section {section!r}", getattr(recipe, section), names)
+    if recipe.architecture not in system.models:
+        raise ValueError(
+            f"recipe {name}: {system.name} has no architecture {recipe.architecture!r}; "
+            f"it has {', '.join(system.models)}"
+        )
+    _check_section("model", recipe.model, _field_hints(system.config))
+    try:
+        config = system.config(**recipe.model)
+    except StrictDataclassError as error:  # of a configuration within ours
+        raise ValueError(f"recipe section 'model': {' '.join(str(error).split())}") from error
+    for part in system.config.sub_configs:
+        if isinstance(recipe.model.get(part), dict):
+            known = _field_hints(type(getattr(config, part))) | {"model_type": str}
+            _check_section(f"model.{part}", recipe.model[part], known)
+    _check_section("processor", recipe.processor, _processor_hints(system))
+    _check_section("augment", recipe.augment, _field_hints(Augmentation))
+    _check_section("trainer", recipe.trainer, _field_hints(ECGTrainingArguments))
     if "name" not in recipe.data:
         raise ValueError(f"recipe {name}: section 'data' lacks 'name', one of {', '.join(datasets.CORPORA)}")
     return recipe
+
+
+def _check_section(section: str, given: dict[str, Any], hints: dict[str, Any]) -> None:
+    refuse_unknown(f"recipe section {section!r}", given, hints)
+    refuse_wrong_types(f"recipe section {section!r}", given, hints)
+
+
+def _field_hints(cls: Any) -> dict[str, Any]:
+    """Name → type of a dataclass's fields; transformers' configurations name some of theirs twice."""
+    hints = get_type_hints(cls, localns={"torch": torch})
+    known = {entry.name: hints[entry.name] for entry in fields(cls)}
+    return known | dict.fromkeys(getattr(cls, "attribute_map", {}), Any)
+
+
+def _processor_hints(system: System) -> dict[str, Any]:
+    extractor = system.feature_extractor
+    found = get_type_hints(extractor.__init__) | get_type_hints(ECGProcessor.__init__)
+    found |= {"tokenizer": str | dict}  # what `load_tokenizer` makes one of
+    return {name: found[name] for name in (*extractor.argument_names(), *ECGProcessor.argument_names())}
 
 
 def smoke(recipe: Recipe) -> Recipe:
@@ -169,13 +208,7 @@ def build(recipe: Recipe) -> Job:
     model_class = system.models[recipe.architecture]
     rows = datasets.load(**recipe.data)
     if recipe.init_from is None:
-        names = set(system.feature_extractor.argument_names())
-        extractor = {key: value for key, value in recipe.processor.items() if key in names}
-        others = {key: value for key, value in recipe.processor.items() if key not in names}
-        if "tokenizer" not in others:
-            raise ValueError("recipe section 'processor' lacks 'tokenizer'")
-        others["tokenizer"] = load_tokenizer(others["tokenizer"], lambda: _texts(rows, recipe.augment))
-        processor = system.processor(system.feature_extractor(**extractor), **others)
+        processor = make_processor(recipe, lambda: _texts(rows, recipe.augment))
         model = model_class.build(system.config(**recipe.model))
     else:
         processor, model = _load_trained(recipe, model_class)
@@ -189,10 +222,34 @@ def build(recipe: Recipe) -> Job:
     if recipe.lora:
         from peft import LoraConfig, get_peft_model
 
-        refuse_unknown("recipe section 'lora'", recipe.lora, [entry.name for entry in fields(LoraConfig)])
+        _check_section("lora", recipe.lora, _field_hints(LoraConfig))
         model = get_peft_model(model, LoraConfig(**recipe.lora))
     collator = COLLATORS[model_class.batch_format](processor, Augmentation(**recipe.augment))
-    return Job(model, processor, PreparedRecordings(rows, processor), collator)
+    dataset = PreparedRecordings(rows, processor)
+    dataset[0]  # a recording that the processor refuses is refused here
+    return Job(model, processor, dataset, collator)
+
+
+def make_processor(recipe: Recipe, texts: Callable[[], Iterable[str]]) -> Any:
+    """The processor that a recipe describes; a feature extractor alone, where the system reads no text.
+
+    Args:
+        recipe: its section `processor`.
+        texts: gives those that a tokenizer is trained on, where one is.
+
+    Raises:
+        ValueError: if there is no tokenizer, or an argument is not among those allowed.
+    """
+    system = SYSTEMS[recipe.system]
+    arguments = _extractor_arguments(recipe)
+    extractor = system.feature_extractor(**arguments)
+    if system.processor is None:
+        return extractor
+    others = {key: value for key, value in recipe.processor.items() if key not in arguments}
+    if "tokenizer" not in others:
+        raise ValueError("recipe section 'processor' lacks 'tokenizer'")
+    others["tokenizer"] = load_tokenizer(others["tokenizer"], texts)
+    return system.processor(extractor, **others)
 
 
 def run(
@@ -224,11 +281,12 @@ def run(
         recipe = smoke(recipe)
     out = Path(out) if out else default_out(name)
     checkpoints = out.with_name(out.name + ".checkpoints")
-    if out.exists() and any(out.iterdir()):
-        raise ValueError(f"{out} is not empty; give another --out, or remove it first")
-    if checkpoints.exists() and not resume:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} is there already; give another --out, or remove it first")
+    unfinished = any(checkpoints.glob("checkpoint-*"))
+    if unfinished and not resume:
         raise ValueError(f"{checkpoints} is left from an unfinished run; use --resume, or remove it")
-    if resume and not any(checkpoints.glob("checkpoint-*")):
+    if resume and not unfinished:
         raise ValueError(f"nothing to resume: there is no checkpoint in {checkpoints}")
     defaults = {"report_to": "none", "save_strategy": "no", "logging_steps": 20}
     defaults["dataloader_pin_memory"] = torch.cuda.is_available()
@@ -238,24 +296,29 @@ def run(
     set_seed(arguments.seed)
     job = build(recipe)
     callbacks = [EMACallback(arguments.ema_decay)] if arguments.ema_decay else []
-    trainer = ECGTrainer(
-        model=job.model,
-        args=arguments,
-        train_dataset=job.dataset,
-        data_collator=job.collator,
-        processing_class=job.processor,
-        callbacks=callbacks,
-    )
-    if not arguments.disable_tqdm:
-        trainer.remove_callback(ProgressCallback)
-        trainer.add_callback(ProgressOnStderr)
     _log.info(
         "%s: %d recordings, %.1f M parameters",
         name,
         len(job.dataset),
         sum(weight.numel() for weight in job.model.parameters()) / 1e6,
     )
-    trainer.train(resume_from_checkpoint=True if resume else None)
+    try:
+        trainer = ECGTrainer(
+            model=job.model,
+            args=arguments,
+            train_dataset=job.dataset,
+            data_collator=job.collator,
+            processing_class=job.processor,
+            callbacks=callbacks,
+        )
+        if not arguments.disable_tqdm:
+            trainer.remove_callback(ProgressCallback)
+            trainer.add_callback(ProgressOnStderr)
+        trainer.train(resume_from_checkpoint=True if resume else None)
+    except BaseException:  # broken off by hand as well
+        if not any(checkpoints.glob("checkpoint-*")):
+            shutil.rmtree(checkpoints, ignore_errors=True)
+        raise
     if trainer.is_world_process_zero():
         save(trainer, job, recipe, out)
         shutil.rmtree(checkpoints, ignore_errors=True)
@@ -329,6 +392,27 @@ class EMACallback(TrainerCallback):
         self.decay = decay
         self._average: dict[str, torch.Tensor] = {}
 
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Put the average into the checkpoint: a resumed run goes on with it."""
+        if state.is_world_process_zero:
+            average = {name: value.contiguous() for name, value in self._average.items()}
+            save_file(average, self._file(args, state))
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        """Take it from there."""
+        if state.global_step:
+            file = self._file(args, state)
+            if not file.is_file():
+                raise ValueError(
+                    f"{file} is not there: the save was broken off; remove its folder and resume"
+                )
+            device = next(model.parameters()).device
+            self._average = {name: value.to(device) for name, value in load_file(file).items()}
+
+    @staticmethod
+    def _file(args: Any, state: Any) -> Path:
+        return Path(args.output_dir) / f"checkpoint-{state.global_step}" / "ema.safetensors"
+
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         """Move the average towards the weights."""
         decay = min(self.decay, (1 + state.global_step) / (10 + state.global_step))
@@ -345,18 +429,45 @@ class EMACallback(TrainerCallback):
 
 
 def _load_trained(recipe: Recipe, model_class: type) -> tuple[ECGProcessor, transformers.PreTrainedModel]:
-    folder = Path(recipe.init_from)
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"init_from: no model in {folder} (config.json is not there)")
-    config = transformers.AutoConfig.from_pretrained(folder)
-    if config.model_type != model_class.config_class.model_type:
+    """The model and the processor to go on from, with those settings of the recipe that leave both valid."""
+    folder = Path(str(recipe.init_from))
+    system, found = kind_of(folder)
+    if found is not model_class:
         raise ValueError(
-            f"init_from: {folder} holds a model of type {config.model_type}, "
-            f"the recipe needs {model_class.config_class.model_type}"
+            f"init_from: {folder} holds {found.__name__}, and the recipe trains {model_class.__name__}"
         )
-    for key, value in recipe.model.items():
-        setattr(config, key, value)
-    return AutoProcessor.from_pretrained(folder), model_class.from_pretrained(folder, config=config)
+    processor = load_processor(folder, system)
+    for name, value in _extractor_arguments(recipe).items():
+        _refuse_other(folder, "processor", name, getattr(processor.feature_extractor, name), value)
+    for name in ("max_text_length", "instruction"):
+        setattr(processor, name, recipe.processor.get(name, getattr(processor, name)))
+    config = transformers.AutoConfig.from_pretrained(folder)
+    _set(config, recipe.model, folder)
+    return processor, load_whole(model_class, folder, config=config)
+
+
+def _set(config: Any, given: dict[str, Any], folder: Path) -> None:
+    """Numbers and switches may differ from those trained with (sizes then fit no weight); names may not."""
+    for name, value in given.items():
+        if isinstance(value, dict):
+            _set(getattr(config, name), value, folder)
+        elif isinstance(value, str):
+            _refuse_other(folder, "model", name, getattr(config, name), value)
+        elif value is not None:
+            setattr(config, name, value)
+
+
+def _refuse_other(folder: Path, section: str, name: str, trained: Any, given: Any) -> None:
+    if trained != given:
+        raise ValueError(
+            f"init_from: {folder} was trained with {name}: {trained}; the recipe's section {section!r} says "
+            f"{given}; make it the same"
+        )
+
+
+def _extractor_arguments(recipe: Recipe) -> dict[str, Any]:
+    names = SYSTEMS[recipe.system].feature_extractor.argument_names()
+    return {key: value for key, value in recipe.processor.items() if key in names}
 
 
 def _texts(rows: Any, augment: dict[str, Any]) -> list[str]:

@@ -1,4 +1,12 @@
+import re
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
 import pytest
+from transformers import IntervalStrategy
 
 from ecglm import assets
 
@@ -22,6 +30,35 @@ def test_unknown_keys_get_a_suggestion():
         assets.refuse_unknown("recipe section 'trainer'", ["learnin_rate"], ["learning_rate", "seed"])
     with pytest.raises(ValueError, match="it takes learning_rate, seed"):
         assets.refuse_unknown("x", ["zzz"], ["learning_rate", "seed"])
+
+
+@pytest.mark.parametrize(
+    ("hint", "good", "bad", "words"),
+    [
+        (float, [1, 0.5, np.float32(2)], ["abc", True, None], "a number"),
+        (int, [1, np.int64(2)], [1.5, True, "1"], "a whole number"),
+        (bool, [True], [1, "yes"], "true or false"),
+        (str | PathLike | None, ["x", Path("x"), None], [3, ["x"]], "text or null"),
+        (
+            Sequence[int] | None,
+            [[8], range(3), (1,), None],
+            [8, "8", ["x"]],
+            r"a list \(a whole number each\)",
+        ),
+        (dict[str, float], [{}, {"p": 1}], [3, [1]], "keys with values"),
+        (Literal["minmax"] | None, ["minmax", None], ["max"], "'minmax' or null"),
+        (IntervalStrategy | str, ["steps"], [3], "text"),
+        (Any, [1, None, "x"], [], ""),
+    ],
+)
+def test_values_of_another_type_are_refused_in_words(hint, good, bad, words):
+    for value in good:
+        assets.refuse_wrong_types("section", {"key": value}, {"key": hint})
+    for value in bad:
+        with pytest.raises(
+            ValueError, match=f"section: key must be .*{words}.*; got {re.escape(repr(value))}"
+        ):
+            assets.refuse_wrong_types("section", {"key": value}, {"key": hint})
 
 
 def test_overrides_reach_into_sections_and_leave_the_original():

@@ -243,15 +243,21 @@ def test_build_says_what_is_missing(tmp_path):
     AutoModelForCausalLM.from_config(LlamaConfig(**SYSTEMS["ecg_llm"].tiny["text_config"])).save_pretrained(
         tmp_path
     )
-    with pytest.raises(ValueError, match="has no encoder"):
+    with pytest.raises(ValueError, match="'llama' cannot be the encoder"):
         ECGLLMForConditionalGeneration.build(new_config(ecg_model=str(tmp_path)))
+    own, _ = new_model()
+    own.save_pretrained(tmp_path / "own")
+    with pytest.raises(ValueError, match="'ecglm_ecg_llm' cannot be the encoder"):
+        ECGLLMForConditionalGeneration.build(new_config(ecg_model=str(tmp_path / "own")))
+    with pytest.raises(ValueError, match="AutoModelForCausalLM knows none such"):
+        ECGLLMForConditionalGeneration.build(new_config(text_model=str(tmp_path / "own")))
 
 
 def test_build_refuses_a_folder_that_lacks_weights(tmp_path):
     donor = AutoModel.from_config(new_config().ecg_config)
     state = {name: value for name, value in donor.state_dict().items() if "conv1" not in name}
     donor.save_pretrained(tmp_path, state_dict=state)
-    with pytest.raises(ValueError, match=r"lacks \d+ weights, such as ecg_encoder"):
+    with pytest.raises(ValueError, match=r"lack \d+ tensors, such as ecg_encoder"):
         ECGLLMForConditionalGeneration.build(new_config(ecg_model=str(tmp_path)))
 
 

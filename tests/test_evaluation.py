@@ -212,7 +212,7 @@ def test_an_empty_split_lists_the_folds_that_are_there(miniature, two_towers):
         ("data.fold=[8]", "'fold'; did you mean 'folds'"),
         ("data.name=ptb", "name must be one of"),
         ("bootstrap.resample=10", "'resample'; did you mean 'resamples'"),
-        ("probe.splits=many", "'splits' must be int, got 'many'"),
+        ("probe.splits=many", "splits must be a whole number; got 'many'"),
         ("prompts=ckepe/nothing", "'ckepe/nothing'"),
     ],
 )

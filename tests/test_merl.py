@@ -196,6 +196,15 @@ def test_build_takes_the_text_encoder_from_a_folder_and_loading_needs_it_no_more
     assert again.config.text_config.vocab_size == 50
 
 
+def test_a_text_encoder_without_the_pooler_that_is_read_is_refused(text_folder, tmp_path):
+    """Many checkpoints bring none, and transformers would draw one at random."""
+    transformers.BertModel.from_pretrained(text_folder, add_pooling_layer=False).save_pretrained(tmp_path)
+    wanted = TINY | {"text_model": str(tmp_path), "text_config": None}
+    with pytest.raises(ValueError, match="weights lack 2 tensors, such as pooler.dense.bias"):
+        MERLModel.build(MERLConfig(**wanted | {"text_pooling": "pooler"}))
+    MERLModel.build(MERLConfig(**wanted | {"text_pooling": "mean"}))
+
+
 def test_an_unreachable_text_encoder_is_named_with_the_remedy():
     with pytest.raises(ValueError, match="'no/such-model' is no folder.*sentence-encoder"):
         MERLModel.build(MERLConfig(**TINY | {"text_model": "no/such-model"}))

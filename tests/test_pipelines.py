@@ -164,18 +164,46 @@ def test_folders_that_cannot_be_used(two_towers, model_folder, tmp_path):
     assert "type 'bert', which ecglm does not know" in refusal([ecg()], foreign, prompts=PROMPTS)
     (foreign / "config.json").write_text("{")
     assert "is not JSON" in refusal([ecg()], foreign, prompts=PROMPTS)
+    (foreign / "config.json").write_text("[1]")
+    assert "is no mapping" in refusal([ecg()], foreign, prompts=PROMPTS)
     damaged = tmp_path / "damaged"
     shutil.copytree(two_towers, damaged)
     weights = damaged / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    assert "weights cannot be read" in refusal([ecg()], damaged, prompts=PROMPTS)
+    assert "cannot be read (Error while deserializing" in refusal([ecg()], damaged, prompts=PROMPTS)
     weights.unlink()
-    assert "weights cannot be read" in refusal([ecg()], damaged, prompts=PROMPTS)
+    assert "there are no weights" in refusal([ecg()], damaged, prompts=PROMPTS)
     if "ecg_llm" in SYSTEMS:
         message = refusal([ecg()], model_folder("ecg_llm"), prompts=PROMPTS)
         assert "cannot score texts" in message and "two towers" in message
     with pytest.raises(ValueError, match="writes no text; give a report model"):
         load_model(two_towers, "generate")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "complaint"),
+    [
+        ("tokenizer.json", "{}", "the processor cannot be read"),
+        ("processor_config.json", "{", "the processor cannot be read"),
+        ("processor_config.json", None, "the processor cannot be read"),
+        ("config.json", '"projection_size": 16->8', "in the weights and"),
+        ("config.json", '"hidden_act": "gelu"->3', "cannot be read"),
+    ],
+)
+def test_a_damaged_folder_is_one_line(two_towers, tmp_path, file, content, complaint):
+    folder = tmp_path / "damaged"
+    shutil.copytree(two_towers, folder)
+    if content is None:
+        (folder / file).unlink()
+    elif "->" in content:
+        old, new = content.split("->")
+        text = (folder / file).read_text()
+        assert old in text
+        (folder / file).write_text(text.replace(old, f"{old.split(':')[0]}: {new}"))
+    else:
+        (folder / file).write_text(content)
+    message = refusal([ecg()], folder, prompts=PROMPTS)
+    assert complaint in message and "damaged" in message and "\n" not in message
 
 
 def test_weights_are_never_drawn_at_random(two_towers, tmp_path):
@@ -189,6 +217,7 @@ def test_weights_are_never_drawn_at_random(two_towers, tmp_path):
 
 
 def test_questions_that_cannot_be_asked(two_towers):
+    assert "has no text" in refusal([ecg()], two_towers, prompts=[" "])
     assert "give either texts" in refusal([ecg()], two_towers)
     assert "give either texts" in refusal([ecg()], two_towers, prompts=PROMPTS, prompt_set="ckepe/ptbxl")
     pipe = pipeline("zero-shot-ecg-classification", model=str(two_towers))

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 import yaml
 from transformers import AutoModel, AutoProcessor
 
@@ -10,9 +11,22 @@ from ecglm.assets import asset, list_statements
 from ecglm.io import write
 from ecglm.models import SYSTEMS
 from ecglm.simulate import simulate_corpus
-from ecglm.train import default_out, load_recipe, run
+from ecglm.train import ECGTrainer, default_out, load_recipe, run
 
 RECIPES = list_statements("training")
+
+
+def toy(system: str) -> list[str]:
+    """Settings that make any recipe of a system as small as its smoke version, without changing its data."""
+    entry = SYSTEMS[system]
+    return [
+        "processor.tokenizer={train: sentencepiece, vocab_size: 512}",
+        *(f"model.{key}={json.dumps(value)}" for key, value in entry.tiny.items()),
+        *(f"processor.{key}={json.dumps(value)}" for key, value in entry.tiny_processor.items()),
+        "trainer.max_steps=1",
+        "trainer.per_device_train_batch_size=4",
+        "trainer.use_cpu=true",
+    ]
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -43,11 +57,29 @@ def test_smoke(name, tmp_path):
         (["system=mrel"], "no system 'mrel'"),
         (["status=done"], "status of recipe"),
         (["data.nmae=x"], "no option nmae"),
+        (["architecture=MERL"], "merl has no architecture 'MERL'; it has MERLModel"),
+        (["model.text_config={hiden_size: 8}"], "'model.text_config' has no key 'hiden_size'; did you mean"),
+        (["model.text_config={hidden_size: x}"], "section 'model': .*'hidden_size' expected int"),
+        (["model.dropout=much"], "section 'model': dropout must be a number; got 'much'"),
+        (["trainer.learning_rate=fast"], "section 'trainer': learning_rate must be a number"),
+        (["trainer=5"], "trainer must be keys with values; got 5"),
+        (["freeze=text"], r"freeze must be a list \(text each\); got 'text'"),
+        (["processor.fill=nothing"], "section 'processor': fill must be 'interpolate' or 'zero'"),
+        (["data.folds=8"], r"corpus 'ptbxl': folds must be a list \(a whole number each\) or null; got 8"),
+        (
+            ["data={name: simulated, num_records: 8}", "augment.crop=7"],
+            "augment.crop must lie between 0 and 1",
+        ),
+        (["data={name: simulated, num_records: 8}", "processor.leads=[I, Q]"], "has no lead 'Q'"),
     ],
 )
-def test_typos_are_refused_by_name_before_anything_is_written(overrides, complaint, tmp_path):
+def test_mistakes_are_refused_by_name_before_anything_is_written(overrides, complaint, tmp_path):
+    if "simulated" in overrides[0]:
+        overrides = [*overrides, *toy("merl")]
+    else:
+        overrides = [*overrides, "data.root=/nowhere"]
     with pytest.raises(ValueError, match=complaint):
-        run("merl/pretrain", [*overrides, "data.root=/nowhere"], out=tmp_path / "model")
+        run("merl/pretrain", overrides, out=tmp_path / "model")
     assert not list(tmp_path.iterdir())
 
 
@@ -66,7 +98,7 @@ def test_a_recipe_of_ones_own_may_lie_anywhere(tmp_path):
 def test_an_output_folder_is_never_overwritten(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "keep.txt").write_text("mine")
-    with pytest.raises(ValueError, match="is not empty; give another --out"):
+    with pytest.raises(ValueError, match="is there already; give another --out"):
         run("merl/pretrain", out=tmp_path / "model", tiny=True)
     assert (tmp_path / "model" / "keep.txt").read_text() == "mine"
 
@@ -74,6 +106,91 @@ def test_an_output_folder_is_never_overwritten(tmp_path):
 def test_resume_needs_a_checkpoint(tmp_path):
     with pytest.raises(ValueError, match="nothing to resume"):
         run("merl/pretrain", out=tmp_path / "model", tiny=True, resume=True)
+
+
+@pytest.mark.parametrize("decay", ["null", "0.9"])
+def test_a_killed_run_goes_on_as_if_it_had_not_been(decay, tmp_path, monkeypatch):
+    settings = ["data={name: simulated, num_records: 8}", *toy("merl"), f"trainer.ema_decay={decay}"]
+    settings += ["trainer.max_steps=4", "trainer.save_strategy=steps", "trainer.save_steps=1"]
+    whole = run("merl/pretrain", settings, out=tmp_path / "whole")
+
+    def kill(self, *args, **kwargs):
+        if self.state.global_step == 2:
+            raise KeyboardInterrupt
+        return step(self, *args, **kwargs)
+
+    step = ECGTrainer.training_step
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ECGTrainer, "training_step", kill)
+        run("merl/pretrain", settings, out=tmp_path / "killed")
+    assert [path.name for path in tmp_path.iterdir() if "killed" in path.name] == ["killed.checkpoints"]
+    with pytest.raises(ValueError, match="is left from an unfinished run; use --resume"):
+        run("merl/pretrain", settings, out=tmp_path / "killed")
+    resumed = run("merl/pretrain", settings, out=tmp_path / "killed", resume=True)
+    expected, got = (AutoModel.from_pretrained(folder).state_dict() for folder in (whole, resumed))
+    for name, weight in expected.items():
+        assert torch.equal(got[name], weight), name
+
+
+def test_what_breaks_off_leaves_nothing_that_is_in_the_way(tmp_path, monkeypatch):
+    """Before the first checkpoint there is nothing to resume, so the same command works again."""
+    simulated = ["data={name: simulated, num_records: 8}", *toy("merl")]
+
+    def broken_off(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ECGTrainer, "get_train_dataloader", broken_off)
+        run("merl/pretrain", simulated, out=tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+    run("merl/pretrain", simulated, out=tmp_path / "model")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A tiny MERL of the `merl/pretrain` recipe."""
+    out = tmp_path_factory.mktemp("trained") / "model"
+    return run("merl/pretrain", ["data={name: simulated, num_records: 8}", *toy("merl")], out=out)
+
+
+def test_training_goes_on_from_a_model_folder(trained, tmp_path):
+    """`init_from`: its weights, processor and tokenizer; the recipe's numbers where they fit."""
+    settings = [
+        "data={name: simulated, num_records: 8, text: statements}",
+        *toy("merl"),
+        f"init_from={trained}",
+    ]
+    settings += ["model.temperature=0.5", "processor.max_text_length=9", "trainer.learning_rate=0"]
+    out = run("merl/pretrain", settings, out=tmp_path / "model")
+    before, after = AutoModel.from_pretrained(trained), AutoModel.from_pretrained(out)
+    for name, weight in before.named_parameters():
+        assert torch.equal(after.state_dict()[name], weight), name
+    assert (before.config.temperature, after.config.temperature) == (0.07, 0.5)
+    first, second = AutoProcessor.from_pretrained(trained), AutoProcessor.from_pretrained(out)
+    assert second.tokenizer.get_vocab() == first.tokenizer.get_vocab()
+    assert second.max_text_length == 9
+
+
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("init_from=/nowhere", "/nowhere is no model folder"),
+        ("model.hidden_size=16", "in the weights and .* by the configuration"),
+        ("model.text_pooling=mean", "was trained with text_pooling: pooler; .* says mean"),
+        ("processor.normalization=zscore", "was trained with normalization: minmax; .* says zscore"),
+    ],
+)
+def test_a_model_that_the_recipe_contradicts_is_refused(override, complaint, trained, tmp_path):
+    settings = ["data={name: simulated, num_records: 8}", *toy("merl"), f"init_from={trained}", override]
+    with pytest.raises((ValueError, FileNotFoundError), match=complaint):
+        run("merl/pretrain", settings, out=tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_of_another_system_is_refused(trained, tmp_path):
+    settings = ["data={name: simulated, num_records: 8}", *toy("merl_small"), f"init_from={trained}"]
+    with pytest.raises(ValueError, match="holds MERLModel, and the recipe trains MERLSmallModel"):
+        run("merl/pretrain_small", settings, out=tmp_path / "model")
 
 
 def test_the_saved_recipe_is_the_one_that_ran(tmp_path):
@@ -102,16 +219,6 @@ def mimic(tmp_path_factory):
 @pytest.mark.parametrize("name", ["merl/pretrain", "merl/pretrain_small", "merl/pretrain_small_reports"])
 def test_pretraining_runs_on_mimic_iv_ecg(name, mimic, tmp_path):
     """By `data.name=mimic_iv_ecg`, as the head comments say; the model is tiny, the way there is real."""
-    system = SYSTEMS[load_recipe(name).system]
-    overrides = [
-        "data.name=mimic_iv_ecg",
-        f"data.root={mimic}",
-        "processor.tokenizer={train: sentencepiece, vocab_size: 512}",
-        *(f"model.{key}={json.dumps(value)}" for key, value in system.tiny.items()),
-        *(f"processor.{key}={json.dumps(value)}" for key, value in system.tiny_processor.items()),
-        "trainer.max_steps=1",
-        "trainer.per_device_train_batch_size=4",
-        "trainer.use_cpu=true",
-    ]
+    overrides = ["data.name=mimic_iv_ecg", f"data.root={mimic}", *toy(load_recipe(name).system)]
     out = run(name, overrides, out=tmp_path / "model")
     assert "mimic_iv_ecg" in (out / "recipe.yaml").read_text(encoding="utf-8")

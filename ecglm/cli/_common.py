@@ -42,6 +42,12 @@ def given(**hints: Any) -> dict[str, Any]:
     return {name: value for name, value in hints.items() if value is not None and value is not False}
 
 
+def check_folder(out: Path | None) -> None:
+    """Refuse a file to write whose folder is not there, before the work is done."""
+    if out is not None and not out.parent.is_dir():
+        raise ValueError(f"there is no folder {out.parent} to write {out.name} into; make it first")
+
+
 @contextmanager
 def progress(total: int) -> Iterator[Callable[[str], None]]:
     """A bar on stderr that counts and names what is worked on; silent where stderr is no terminal."""

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from ecglm.cli._common import NOTICE, Json, Model, Records, Settings, app, log_to_stderr, print_json, warn
+from ecglm.cli._common import (
+    NOTICE,
+    Json,
+    Model,
+    Records,
+    Settings,
+    app,
+    check_folder,
+    log_to_stderr,
+    print_json,
+    warn,
+)
 
 
 @app.command()
@@ -38,11 +49,11 @@ def evaluate_model(
     from ecglm.evaluation import evaluate
 
     log_to_stderr()
-    result = evaluate(benchmark, model, settings or []).to_dict()
+    result = evaluate(benchmark, model, settings or [])
     if as_json:
-        print_json(result)
+        print_json(result.to_dict())
     else:
-        _print_result(result)
+        typer.echo(result)
 
 
 @app.command()
@@ -91,6 +102,7 @@ def report(
         raise ValueError(f"--format must be text, json or html, got {as_format!r}")
     if as_format == "html" and len(records) > 1:
         raise ValueError("--format html makes one page of one record; call it once for each")
+    check_folder(out)
     opened, processor = load_model(model, "generate")
     drafts = [draft(read(record), opened, processor) for record in records]
     for one in drafts:
@@ -122,6 +134,7 @@ def embed(
 
     if out.suffix != ".npz":
         raise ValueError(f"--out must end in .npz, got {out}")
+    check_folder(out)
     np.savez(out, **embed(records, model))
     typer.echo(out)
 
@@ -138,32 +151,3 @@ def convert(
 
     log_to_stderr()
     typer.echo(convert(system, file, out, settings or []))
-
-
-def _print_result(result: dict[str, Any]) -> None:
-    """A table for people: each class, then the means, then what was left out and what was published."""
-    from rich.console import Console
-    from rich.table import Table
-
-    def figure(metric: dict[str, float]) -> str:
-        return f"{metric['value']:.3f} ({metric['low']:.3f}–{metric['high']:.3f})"
-
-    console = Console()
-    console.print(f"[bold]{result['benchmark']}[/bold]  {result['mode']}  {result['n']} ECGs")
-    table = Table(box=None, pad_edge=False)
-    names = [name for name in next(iter(result["per_class"].values()), {}) if name != "positives"]
-    for column, justify in (("class", "left"), ("positives", "right"), *((name, "left") for name in names)):
-        table.add_column(column, justify=justify)
-    for label, entry in result["per_class"].items():
-        figures = [figure(entry[name]) if entry.get(name) else "–" for name in names]
-        table.add_row(label, str(entry["positives"]), *figures)
-    console.print(table)
-    for name, metric in result["metrics"].items():
-        console.print(f"[bold]{name}[/bold] {figure(metric)}")
-    for label, reason in result["left_out"].items():
-        console.print(f"left out of the mean: {label} ({reason})")
-    for published in result["reference"]:
-        console.print(
-            f"published: {published['system']} {published['mode']} {published['metric']} "
-            f"{published['value']:g} ({published['source']})"
-        )

@@ -31,8 +31,9 @@ from collections import Counter
 from importlib import import_module
 from inspect import signature
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
+from ecglm.assets import refuse_wrong_types
 from ecglm.datasets._rows import SPLITS, read_row
 
 if TYPE_CHECKING:
@@ -81,6 +82,9 @@ def load(
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise ValueError(f"corpus {name!r} has no option {', '.join(unknown)}; it takes {', '.join(known)}")
+    hints = get_type_hints(corpus.load, localns={"Dataset": Any})  # known to type checkers only
+    given = options | {"root": root} if root is not None else options
+    refuse_wrong_types(f"corpus {name!r}", given, hints)
     if name == "simulated":
         if root is not None:
             raise ValueError(f"corpus 'simulated' has no folder, got root={str(root)!r}; leave root out")

@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from ecglm.assets import apply_overrides, find_statement, read_yaml, refuse_unknown
+from ecglm.assets import apply_overrides, find_statement, read_yaml, refuse_unknown, refuse_wrong_types
 from ecglm.evaluation.metrics import Estimate
 
 Overrides = Mapping[str, Any] | Iterable[str]
@@ -31,6 +31,13 @@ class Bootstrap:
     resamples: int = 1000
     level: float = 0.95
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.resamples < 1 or not 0 < self.level < 1:
+            raise ValueError(
+                f"bootstrap needs resamples of 1 or more and a level between 0 and 1, got {self.resamples} "
+                f"and {self.level}"
+            )
 
 
 @dataclass(frozen=True)
@@ -182,9 +189,6 @@ def build(cls: type, values: Mapping[str, Any], where: str) -> Any:
         elif hint == list[Reference]:
             value = [build(Reference, entry, f"section {name!r} of {where}") for entry in value]
         else:
-            kind = getattr(hint, "__origin__", hint)
-            allowed = (int, float) if kind is float else kind
-            if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
-                raise ValueError(f"{where}: {name!r} must be {kind.__name__}, got {value!r}")
+            refuse_wrong_types(where, {name: value}, hints)
         arguments[name] = value
     return cls(**arguments)

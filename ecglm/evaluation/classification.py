@@ -45,6 +45,13 @@ class Probe:
     max_iter: int = 1000
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.splits < 2 or not self.strengths:
+            raise ValueError(
+                f"a probe needs 2 splits or more and a strength to choose; got splits {self.splits} and "
+                f"strengths {self.strengths}"
+            )
+
 
 @dataclass(frozen=True)
 class ClassificationBenchmark:

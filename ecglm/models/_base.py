@@ -1,10 +1,14 @@
 """What every system's models share: base classes, the batch they eat, the output of a contrastive step."""
 
+import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import torch
-from transformers import AutoModel, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput
 
@@ -124,43 +128,87 @@ def load_ecg_model(name: str) -> PreTrainedModel:
         name: a folder that `ecglm train` wrote, or a hub name.
 
     Raises:
-        ValueError: if it can be loaded neither from a folder nor from the hub, or lacks weights.
+        ValueError: if it can be loaded neither from a folder nor from the hub, is of another kind, or its
+            weights are incomplete.
     """
-    return _whole(AutoModel, "ecg_model", name)
+    return _named(AutoModel, "ecg_model", name)
 
 
 def load_language_model(name: str) -> PreTrainedModel:
     """The pretrained causal language model that a recipe names, in float32; as `load_ecg_model`."""
-    return _whole(AutoModelForCausalLM, "text_model", name)
+    return _named(AutoModelForCausalLM, "text_model", name)
 
 
-def _whole(auto_class: Any, key: str, name: str) -> PreTrainedModel:
+def _named(auto_class: Any, key: str, name: str) -> PreTrainedModel:
     try:
-        model, info = auto_class.from_pretrained(name, dtype=torch.float32, output_loading_info=True)
+        return load_whole(auto_class, name, dtype=torch.float32)
     except OSError as error:  # transformers' word for "neither on this machine nor on the hub"
         raise ValueError(
             f"{key} {name!r} is neither a model folder nor can it be fetched from the hub; set "
             f"model.{key} to a folder that `ecglm train` wrote, or leave it out for fresh weights"
         ) from error
-    if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])
-        raise ValueError(f"{key} {name!r} lacks {len(missing)} weights, such as {missing[0]}")
+
+
+def load_whole(
+    model_class: Any, name: str | Path, unused: tuple[str, ...] = (), **arguments: Any
+) -> PreTrainedModel:
+    """`from_pretrained` without its leniency: every weight is in the files and fits.
+
+    Args:
+        model_class: one of ours, or one of transformers' Auto classes.
+        name: a folder or hub name.
+        unused: beginnings of the names of weights that may be lacking, since nothing reads them.
+        arguments: of `from_pretrained`.
+
+    Raises:
+        OSError: if transformers finds no such model, or no weights in it.
+        ValueError: if the model is of another kind, or its files are damaged, incomplete or contradictory.
+    """
+    log = logging.getLogger("transformers")
+    level = log.level
+    log.setLevel(logging.ERROR)  # its table of what does not fit; the errors below say it in a line
+    try:
+        model, info = model_class.from_pretrained(
+            name, output_loading_info=True, ignore_mismatched_sizes=True, **arguments
+        )
+    except (SafetensorError, StrictDataclassError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{name} cannot be read ({reason}); train, convert or fetch it again") from error
+    except ValueError as error:
+        if not str(error).startswith("Unrecognized"):
+            raise
+        kind = AutoConfig.from_pretrained(name).model_type
+        raise ValueError(
+            f"{name} holds a model of type {kind!r}, and {model_class.__name__} knows none such"
+        ) from error
+    finally:
+        log.setLevel(level)
+    missing = sorted(key for key in info["missing_keys"] if not key.startswith(unused))
+    if missing:
+        raise ValueError(f"{name}: the weights lack {len(missing)} tensors, such as {missing[0]}")
+    for key, stored, wanted in sorted(info["mismatched_keys"]):
+        raise ValueError(
+            f"{name}: {key} is {tuple(stored)} in the weights and {tuple(wanted)} by the configuration"
+        )
     return model
 
 
-def load_text_model(name: str) -> PreTrainedModel:
+def load_text_model(name: str, pooling: str) -> PreTrainedModel:
     """The pretrained text encoder that a recipe names, in float32.
 
     Args:
         name: a hub name, a folder, or "sentence-encoder"; see `resolve_text_model`.
+        pooling: what will be read of it; many checkpoints come without the pooler, and where nothing reads
+            it, none is needed.
 
     Raises:
-        ValueError: if it can be loaded neither from a folder nor from the hub.
+        ValueError: if it can be loaded neither from a folder nor from the hub, or its weights are incomplete.
         FileNotFoundError: if it is the sentence encoder and the `text` extra is not installed.
     """
     source = resolve_text_model(name)
     try:
-        return AutoModel.from_pretrained(source, dtype=torch.float32)
+        unused = () if pooling == "pooler" else ("pooler.",)
+        return load_whole(AutoModel, source, unused, dtype=torch.float32)
     except OSError as error:  # transformers' word for "neither on this machine nor on the hub"
         raise ValueError(
             f"text model {name!r} is no folder and cannot be fetched from the hub; set model.text_model and "

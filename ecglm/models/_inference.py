@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from tqdm.auto import tqdm
 from transformers import AutoFeatureExtractor, AutoProcessor, PreTrainedModel
 
 from ecglm.ecg import ECG
-from ecglm.models._registry import SYSTEMS
+from ecglm.models._base import load_whole
+from ecglm.models._registry import SYSTEMS, System
 from ecglm.prompts import combine_probabilities
 
 ABILITIES = {  # what callers ask of a model → what a message says of one that cannot
@@ -47,6 +47,24 @@ def load_model(folder: str | Path, ability: str) -> tuple[PreTrainedModel, Any]:
         FileNotFoundError: if there is no such folder.
     """
     folder = Path(folder)
+    system, model_class = kind_of(folder)
+    if not callable(getattr(model_class, ability, None)):
+        raise ValueError(f"{folder} holds {model_class.__name__}, which {ABILITIES[ability]}")
+    try:
+        model = load_whole(model_class, folder)
+    except OSError as error:
+        raise ValueError(f"{folder}: there are no weights ({_first_sentence(error)})") from error
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return model.eval().to(device), load_processor(folder, system)
+
+
+def kind_of(folder: Path) -> tuple[System, type[PreTrainedModel]]:
+    """Which system's model lies in a folder, and of which class it is.
+
+    Raises:
+        ValueError: if the folder holds no model of ecglm, or its configuration is damaged.
+        FileNotFoundError: if there is no such folder.
+    """
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(
             f"{folder} is no model folder (it has no config.json); give the folder that `ecglm train` wrote"
@@ -57,6 +75,8 @@ def load_model(folder: str | Path, ability: str) -> tuple[PreTrainedModel, Any]:
         raise ValueError(
             f"{folder}/config.json is not JSON ({error}); train or convert the model again"
         ) from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{folder}/config.json is no mapping of keys; train or convert the model again")
     model_type = str(config.get("model_type"))
     system = SYSTEMS.get(model_type.removeprefix("ecglm_")) if model_type.startswith("ecglm_") else None
     if system is None:
@@ -70,31 +90,27 @@ def load_model(folder: str | Path, ability: str) -> tuple[PreTrainedModel, Any]:
             f"{folder}/config.json names the architecture {name!r}; "
             f"{system.name} has {', '.join(system.models)}"
         )
-    model_class = system.models[name]
-    if not callable(getattr(model_class, ability, None)):
-        raise ValueError(f"{folder} holds {name}, which {ABILITIES[ability]}")
-    try:
-        model, info = model_class.from_pretrained(folder, output_loading_info=True)
-    except (OSError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"{folder}: the weights cannot be read ({reason}); train or convert again"
-        ) from error
-    if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])
-        raise ValueError(
-            f"{folder}: the weights lack {len(missing)} tensors, such as {missing[0]}; train or convert again"
-        )
+    return system, system.models[name]
+
+
+def load_processor(folder: Path, system: System) -> Any:
+    """What lies beside the weights: a processor, or the feature extractor of a system that reads no text.
+
+    Raises:
+        ValueError: if it is missing or damaged.
+    """
     auto = AutoFeatureExtractor if system.processor is None else AutoProcessor
     try:
-        processor = auto.from_pretrained(folder)
-    except OSError as error:
-        reason = str(error).splitlines()[0]
+        return auto.from_pretrained(folder)
+    except Exception as error:  # transformers and tokenizers raise all kinds over a damaged file
         raise ValueError(
-            f"{folder}: the processor cannot be read ({reason}); train or convert again"
+            f"{folder}: the processor cannot be read ({_first_sentence(error)}); train or convert again"
         ) from error
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return model.eval().to(device), processor
+
+
+def _first_sentence(error: Exception) -> str:
+    """What transformers says in paragraphs, without its advice on the hub."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}".split(". ")[0]
 
 
 def input_batches(
@@ -175,7 +191,7 @@ class LabelScorer:
             list[slice]
         ] = []  # per label, where each member's paraphrases stand in self.texts
         for label, members in texts.items():
-            if not members or not all(members):
+            if not members or not all(members) or not all(text.strip() for each in members for text in each):
                 raise ValueError(f"label {label!r} has no text; give at least one prompt")
             spans = []
             for paraphrases in members:

@@ -153,10 +153,10 @@ class ECGLLMForConditionalGeneration(ECGPreTrainedModel, GenerationMixin):
     def __init__(self, config: ECGLLMConfig) -> None:
         super().__init__(config)
         self.ecg_model = AutoModel.from_config(config.ecg_config)
-        if not isinstance(self.ecg_model, ECGPreTrainedModel):
+        if not isinstance(self.ecg_model, ECGPreTrainedModel) or isinstance(self.ecg_model, type(self)):
             raise ValueError(
-                f"ecg_config: a model of type {config.ecg_config.model_type!r} has no encoder of ECGs; "
-                "name one of the systems that `ecglm ls systems` lists"
+                f"ecg_config: a model of type {config.ecg_config.model_type!r} cannot be the encoder; "
+                "name another of the systems that `ecglm ls systems` lists"
             )
         if self.ecg_model.encoder_parts:
             for name, _ in list(self.ecg_model.named_children()):

@@ -270,7 +270,7 @@ class MERLModel(ECGTextModel):
         """
         if config.text_model is None:
             return cls(config)
-        text_model = load_text_model(config.text_model)
+        text_model = load_text_model(config.text_model, config.text_pooling)
         config.text_config = text_model.config
         model = cls(config)
         model.text_model.load_state_dict(text_model.state_dict())

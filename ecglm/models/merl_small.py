@@ -169,7 +169,7 @@ class MERLSmallModel(ECGTextModel):
             ValueError: if one cannot be loaded, or `config.ecg_model` is of another kind.
             FileNotFoundError: if the text encoder is the sentence encoder and the `text` extra is missing.
         """
-        text_model = load_text_model(config.text_model) if config.text_model else None
+        text_model = load_text_model(config.text_model, config.text_pooling) if config.text_model else None
         donor = load_ecg_model(config.ecg_model) if config.ecg_model else None
         if text_model is not None:
             config.text_config = text_model.config
