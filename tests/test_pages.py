@@ -2,7 +2,11 @@
 
 import io
 import json
+import subprocess
+import sys
 import tarfile
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,6 +114,28 @@ def test_a_broken_off_run_goes_on_and_makes_the_same_bytes_in_several_processes(
     for path in whole.iterdir():
         assert (out / path.name).read_bytes() == path.read_bytes()
     assert pages.render_corpus("simulated", None, out, **settings).skipped == 5
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks for processes where Linux has them")
+def test_the_processes_of_a_killed_run_end_with_it(tmp_path):
+    """Else they would go on to write the files that the next run writes."""
+    code = "import sys; from ecglm.datasets.pages import render_corpus; render_corpus('simulated', None, "
+    code += "sys.argv[1], num_records=400, splits=['train'], records_per_shard=4, num_workers=2)"
+
+    def wait_until(true) -> None:
+        deadline = time.monotonic() + 60
+        while not true() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert true()
+
+    out = tmp_path / "pages"
+    with subprocess.Popen([sys.executable, "-c", code, out], stderr=subprocess.DEVNULL) as run:
+        wait_until(lambda: list(out.glob("*.tar")))
+        own = Path(f"/proc/{run.pid}/task")
+        children = " ".join((task / "children").read_text() for task in own.iterdir()).split()
+        run.kill()
+    assert len(children) >= 2
+    wait_until(lambda: not any(Path(f"/proc/{child}/fd").is_dir() for child in children))
 
 
 SPOILT = {"layout": ["3x4", "12x1"], "dpi": 60, "defects": ["none", "heavy", "Curvature+LowResolution:0.5"]}

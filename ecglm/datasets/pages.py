@@ -17,12 +17,13 @@ import io
 import json
 import os
 import tarfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from inspect import signature
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -440,7 +441,8 @@ def _drawn(
         return
     waiting = iter(missing)
     # Not by fork: libraries of the calling process may hold threads.
-    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
+    context = get_context("spawn")
+    with ProcessPoolExecutor(num_workers, mp_context=context, initializer=_end_with_parent) as pool:
         running: dict[Future[dict[str, Any]], str] = {}
         while True:
             for shard, first, rows in islice(waiting, 2 * num_workers - len(running)):
@@ -450,6 +452,18 @@ def _drawn(
             ready, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in ready:
                 yield running.pop(future), future.result(), True
+
+
+def _end_with_parent() -> None:
+    """A killed run must not go on in its processes: it would write what the next run writes."""
+
+    def watch() -> None:
+        parent = parent_process()
+        assert parent is not None
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _files(plan: _Plan, shard: str) -> list[Path]:
@@ -485,7 +499,7 @@ def _draw_shard(plan: _Plan, shard: str, first: int, rows: list[dict[str, Any]])
     failed: list[dict[str, str]] = []
     labels: list[dict[str, Any]] = []
     names: list[str] = []
-    aside = plan.out / f".{shard}.part"
+    aside = plan.out / f".{shard}.{os.getpid()}.part"
     try:
         with _Writer(plan, aside) as writer:
             for number, row in enumerate(rows, start=first):

@@ -72,8 +72,11 @@ def load(
     choose("split", split, SPLITS)
     choose("text", text, TEXTS)
     choose("labels", labels, LABELS)
-    if num_records < 1 or seed < 0:
-        raise ValueError(f"num_records must be 1 or more and seed 0 or more, got {num_records} and {seed}")
+    whole = isinstance(num_records, int) and isinstance(seed, int)
+    if not whole or num_records < 1 or seed < 0:
+        raise ValueError(
+            f"num_records must be a whole number from 1 and seed one from 0, got {num_records} and {seed}"
+        )
     table = statements()
     order = _scp.class_names(table, labels)
 
