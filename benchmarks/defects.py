@@ -31,7 +31,6 @@ from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
 from ecglm.image import DEFECTS, Page, draw_page, spoil
-from ecglm.image.raster import rasterise
 from ecglm.simulate import simulate_corpus
 
 CHAIN = "Rotation+Perspective+Shadow+Noise+JPEG"
@@ -57,17 +56,17 @@ def speed(number: int) -> None:
     picture = Image.fromarray(page.image)
     tilt = (1.05, 0.02, -40, 0.03, 1.04, -20, 2e-5, 1e-5)
     kinds: dict[str, Callable[[int], object]] = {
-        "clean": draw,
+        "clean": lambda k: draw(k).image,
         "Pillow's perspective alone": lambda k: picture.transform(
             picture.size, Image.Transform.PERSPECTIVE, tilt, Image.Resampling.BILINEAR
         ),
-        CHAIN: lambda k: spoil(draw(k), CHAIN, k),
-        "light": lambda k: spoil(draw(k), "light", k),
-        "medium": lambda k: spoil(draw(k), "medium", k),
-        "heavy": lambda k: spoil(draw(k), "heavy", k),
-        "all 21": lambda k: spoil(draw(k), "+".join(DEFECTS), k),
+        CHAIN: lambda k: spoil(draw(k), CHAIN, k).image,
+        "light": lambda k: spoil(draw(k), "light", k).image,
+        "medium": lambda k: spoil(draw(k), "medium", k).image,
+        "heavy": lambda k: spoil(draw(k), "heavy", k).image,
+        "all 21": lambda k: spoil(draw(k), "+".join(DEFECTS), k).image,
     }
-    kinds |= {name: lambda k, name=name: spoil(draw(k), name, k) for name in DEFECTS}
+    kinds |= {name: lambda k, name=name: spoil(draw(k), name, k).image for name in DEFECTS}
     spent: dict[str, list[float]] = {name: [] for name in kinds}
     for k in range(number):
         for name, call in kinds.items():
@@ -113,9 +112,8 @@ def distances(page: Page, defects: str, seed: int) -> tuple[float, float]:
     pair = []
     for strokes in (traces, []):
         drawing = replace(page.drawing, strokes=strokes, texts=[])
-        image = rasterise(drawing, page.geometry.dpi)[0]
         geometry = page.geometry if strokes else replace(page.geometry, traces={})
-        pair.append(spoil(replace(page, drawing=drawing, image=image, geometry=geometry), defects, seed))
+        pair.append(spoil(replace(page, drawing=drawing, geometry=geometry), defects, seed))
     spoilt, empty = pair
     darker = empty.image.mean(axis=2) - spoilt.image.mean(axis=2)
     height, width = darker.shape

@@ -33,7 +33,8 @@ def main() -> None:
         return result
 
     for ecg in simulate_corpus(arguments.pages, seed=0):
-        page = timed("draw", lambda ecg=ecg: draw_page(ecg, paper="letter", dpi=200))
+        page = draw_page(ecg, paper="letter", dpi=200)
+        timed("draw", lambda ecg=ecg: draw_page(ecg, paper="letter", dpi=200).image)
         timed("PNG", pages._encoded, page.image, "png")
         timed("JPEG", pages._encoded, page.image, "jpg")
         timed("mask", pages._mask, page)

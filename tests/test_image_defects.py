@@ -30,7 +30,6 @@ from ecglm.image.defects import (
     defects_of,
 )
 from ecglm.image.geometry import Homography, Warp
-from ecglm.image.raster import rasterise
 from ecglm.image.redraw import Sheet, redraw
 
 SEEDS = range(20)
@@ -53,7 +52,7 @@ def traces_only(plain) -> Page:
     """Without grid, pulses and texts, so that what is dark is a trace."""
     strokes = [stroke for stroke in plain.drawing.strokes if stroke.trace is not None]
     drawing = replace(plain.drawing, strokes=strokes, texts=[])
-    return replace(plain, drawing=drawing, image=rasterise(drawing, plain.geometry.dpi)[0])
+    return replace(plain, drawing=drawing)
 
 
 def without_traces(page: Page) -> Page:
@@ -61,8 +60,7 @@ def without_traces(page: Page) -> Page:
     strokes = [stroke for stroke in page.drawing.strokes if stroke.trace is None]
     drawing = replace(page.drawing, strokes=strokes)
     geometry = replace(page.geometry, traces={}, lead_boxes={}, to_signal={})
-    image = rasterise(drawing, page.geometry.dpi)[0]
-    return replace(page, image=image, geometry=geometry, drawing=drawing)
+    return replace(page, geometry=geometry, drawing=drawing)
 
 
 def ink_of_traces(page: Page, defects, seed: int) -> tuple[Page, np.ndarray]:

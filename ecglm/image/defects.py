@@ -118,7 +118,7 @@ def spoil(page: Page, defects: Any, seed: int = 0) -> Page:
     if picture.shape[1::-1] != size:
         geometry = _resized(geometry, (picture.shape[1], picture.shape[0]))
     picture = picture if picture.flags.writeable else picture.copy()
-    return replace(page, image=picture, geometry=geometry, defects=tuple(active), seed=seed)
+    return replace(page, picture=picture, geometry=geometry, defects=tuple(active), seed=seed)
 
 
 def defects_of(wanted: Any, seed: int = 0) -> list[Defect]:

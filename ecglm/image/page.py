@@ -8,6 +8,7 @@ of the electrocardiogram, part I (Kligfield et al. 2007, doi:10.1161/CIRCULATION
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from ecglm.image.geometry import Box, Geometry, between
 from ecglm.image.layouts import COLOURS, KIT_PAPER, PAPERS, Colours, plan
 from ecglm.image.margins import FOOTER, header_height, header_lines, person_of, printable, write_margins
 from ecglm.image.overlay import lay_over
-from ecglm.image.raster import rasterise, size_in_dots
+from ecglm.image.raster import rasterise, size_in_dots, text_boxes
 from ecglm.image.vector import to_pdf, to_svg
 
 _GRID = ((1.0, 0.12), (5.0, 0.20))  # every so many mm, thickness in mm
@@ -40,22 +41,27 @@ class Page:
     """A drawn page.
 
     Args:
-        image: (height, width, 3) uint8.
-        geometry: where everything stands on it.
+        geometry: where everything stands on its picture.
         drawing: its layers in mm, from which it can be drawn again.
         notes: what the page says about its traces: missing and cut ones.
         title: its first line.
         defects: what `spoil` did to it, in the order in which it happened.
         seed: of the chance in these.
+        picture: (height, width, 3) uint8 of a spoilt page; None for one as its drawing says.
     """
 
-    image: np.ndarray
     geometry: Geometry
     drawing: Drawing
     notes: tuple[str, ...] = ()
     title: str = ""
     defects: tuple[Any, ...] = ()
     seed: int = 0
+    picture: np.ndarray | None = None
+
+    @cached_property
+    def image(self) -> np.ndarray:
+        """The picture, (height, width, 3) uint8; a clean page is drawn when it is first asked for."""
+        return rasterise(self.drawing, self.geometry.dpi) if self.picture is None else self.picture
 
     def save(self, path: str | Path) -> None:
         """Write the page to a file that prints at its true size: PNG, JPEG, SVG or PDF by the suffix.
@@ -204,9 +210,8 @@ def draw_page(
     if overlay is not None:
         lay_over(drawing, frame, cells, ecg, overlay, scheme, dpi)
 
-    image, text_boxes = rasterise(drawing, dpi)
-    geometry = _geometry(drawing, dpi, text_boxes, frame, cells)
-    return Page(image, geometry, drawing, tuple(notes), printable(title, drawing.font))
+    geometry = _geometry(drawing, dpi, frame, cells)
+    return Page(geometry, drawing, tuple(notes), printable(title, drawing.font))
 
 
 def _check(
@@ -319,9 +324,7 @@ class _Pen:
         return len(places)
 
 
-def _geometry(
-    drawing: Drawing, dpi: float, text_boxes: list[tuple[str, Box]], frame: Frame, cells: Sequence[Cell]
-) -> Geometry:
+def _geometry(drawing: Drawing, dpi: float, frame: Frame, cells: Sequence[Cell]) -> Geometry:
     scale = dpi / 25.4
     traces: dict[str, list[np.ndarray]] = {}
     boxes: dict[str, Box] = {}
@@ -341,7 +344,7 @@ def _geometry(
         dpi=dpi,
         size=size_in_dots(drawing, dpi),
         lead_boxes=boxes,
-        text_boxes=text_boxes,
+        text_boxes=text_boxes(drawing, dpi),
         traces=traces,
         to_mm=np.array([[1 / scale, 0, 0], [0, 1 / scale, 0]]),
         to_signal={cell.key: cell.to_signal(frame, scale) for cell in cells if cell.key in traces},

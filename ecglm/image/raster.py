@@ -20,12 +20,8 @@ _AT_ONCE = 128  # lines; a page has some 60, but one of noise cut into thousands
 _SLICES = (3, 4, 5)  # of a dot, whichever suits the pen best
 
 
-def rasterise(drawing: Drawing, dpi: float) -> tuple[np.ndarray, list[tuple[str, Box]]]:
-    """Draw all layers.
-
-    Returns:
-        The picture, (height, width, 3) uint8, and each text with the box around its ink.
-    """
+def rasterise(drawing: Drawing, dpi: float) -> np.ndarray:
+    """Draw all layers: (height, width, 3) uint8."""
     scale = dpi / 25.4
     size = size_in_dots(drawing, dpi)
     image = background(drawing.grid, drawing.paper, size, scale).copy()
@@ -39,10 +35,20 @@ def rasterise(drawing: Drawing, dpi: float) -> tuple[np.ndarray, list[tuple[str,
     for (width, colour), lines in pens.items():
         for first in range(0, len(lines), _AT_ONCE):
             paint(image, *cover(lines[first : first + _AT_ONCE], width * scale, size), colour)
-    boxes = [
-        (text.text, write(image, text, scale, drawing.font)) for text in drawing.texts if text.text.strip()
-    ]
-    return image, boxes
+    for text in drawing.texts:
+        if text.text.strip():
+            write(image, text, scale, drawing.font)
+    return image
+
+
+def text_boxes(drawing: Drawing, dpi: float) -> list[tuple[str, Box]]:
+    """Each text of a drawing with the box around its ink, dots."""
+    boxes: list[tuple[str, Box]] = []
+    for text in drawing.texts:
+        if text.text.strip():
+            ink, x, y = _placed(text, dpi / 25.4, drawing.font)
+            boxes.append((text.text, (float(x), float(y), float(x + ink.shape[1]), float(y + ink.shape[0]))))
+    return boxes
 
 
 def size_in_dots(drawing: Drawing, dpi: float) -> tuple[int, int]:
@@ -213,16 +219,20 @@ def ruling(first: int, last: int, begin: float, end: float, step: float, width: 
     return np.diff(overlap, axis=1).sum(axis=0).clip(0, 1)
 
 
-def write(image: np.ndarray, text: Text, scale: float, font: str | None = None) -> Box:
-    """Write on a picture, in place; the box around the ink comes back."""
-    ink, dx, dy = letters(text.text, text.size * scale, text.anchor, font)
-    x, y = round(text.x * scale) + dx, round(text.y * scale) + dy
+def write(image: np.ndarray, text: Text, scale: float, font: str | None = None) -> None:
+    """Write on a picture, in place."""
+    ink, x, y = _placed(text, scale, font)
     height, width = ink.shape
     top, left = max(0, -y), max(0, -x)
     part = image[max(0, y) : max(0, y + height), max(0, x) : max(0, x + width)]
     share = ink[top : top + part.shape[0], left : left + part.shape[1], None].astype(np.float32) / 255
     part[...] = np.round(part + (np.array(text.colour, np.float32) - part) * share)
-    return float(x), float(y), float(x + width), float(y + height)
+
+
+def _placed(text: Text, scale: float, font: str | None) -> tuple[np.ndarray, int, int]:
+    """The ink of a text, and the column and row of its upper left dot."""
+    ink, dx, dy = letters(text.text, text.size * scale, text.anchor, font)
+    return ink, round(text.x * scale) + dx, round(text.y * scale) + dy
 
 
 @lru_cache(maxsize=1024)
