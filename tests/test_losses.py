@@ -46,6 +46,7 @@ def one_of_two(rank: int, folder: str) -> None:
     torch.save((loss.detach(), left.grad, right.grad), f"{folder}/embeddings-{rank}.pt")
     model = DistributedDataParallel(small_model())
     torch.save(learn(model, left.detach(), right.detach()), f"{folder}/model-{rank}.pt")
+    del model  # or it outlives the group, and joins gloo's threads while it holds the lock that they wait for
     dist.destroy_process_group()
 
 
