@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -97,11 +99,15 @@ def run_demo(out: Path) -> Path:
 
 
 def _print_next(page: Path, model: Path, report_model: Path, record: Path) -> None:
+    command = "ecglm"
+    beside = Path(sys.executable).with_name(command)  # the environment need not be activated
+    if shutil.which(command) is None and beside.exists():
+        command = os.path.relpath(beside)
     prompts = '--prompt "atrial fibrillation" --prompt "sinus rhythm"'
     for line in (
         f"\nOpen {page} in a browser. Use the models on a record of your own, or on {record}:",
-        f"  ecglm report YOUR_RECORD --model {report_model}",
-        f"  ecglm classify YOUR_RECORD --model {model} {prompts}",
+        f"  {command} report YOUR_RECORD --model {report_model}",
+        f"  {command} classify YOUR_RECORD --model {model} {prompts}",
     ):
         Console().print(line, soft_wrap=True, highlight=False)
 

@@ -88,6 +88,7 @@ def test_classify_prints_one_document(record, model):
     assert {score["prompt"] for score in document["scores"]} == {"atrial fibrillation", "normal"}
     assert all(0 <= score["score"] <= 1 for score in document["scores"])
     assert document["kind"] == "probability"
+    assert "not a medical device" in document["notice"]
 
 
 def test_bad_input_is_one_line_and_exit_2(record, model, tmp_path):
@@ -134,6 +135,7 @@ def test_flagged_leads_go_to_stderr_and_json(model, tmp_path):
 def test_measure_prints_one_document(record):
     document = json.loads(ecglm("measure", record, "--json").stdout)
     assert document["heart_rate_bpm"] > 0
+    assert "not a medical device" in document["notice"]
     assert document["quality"]["record"] == "acceptable"
     assert {"lead", "kind", "onset_samples", "peak_samples", "offset_samples"} <= set(document["waves"][0])
     assert len(json.loads(ecglm("measure", record, record, "--json").stdout)) == 2

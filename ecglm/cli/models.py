@@ -17,6 +17,7 @@ from ecglm.cli._common import (
     app,
     check_folder,
     log_to_stderr,
+    print_documents,
     print_json,
     warn,
 )
@@ -74,7 +75,7 @@ def classify(
     for result in results:
         warn(result)
     if as_json:
-        print_json(results[0] if len(results) == 1 else results)
+        print_documents(results)
         return
     for result in results:
         typer.echo(f"{typer.style(result['record'], bold=True)}  ({result['kind']})")

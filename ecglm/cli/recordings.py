@@ -19,6 +19,7 @@ from ecglm.cli._common import (
     Unit,
     app,
     given,
+    print_documents,
     print_json,
     progress,
 )
@@ -58,7 +59,7 @@ def measure(
         else:
             documents.append(tables.for_people(ecg, measured))
     if as_json or grounding:
-        print_json(documents[0] if len(documents) == 1 else documents)
+        print_documents(documents)
     elif as_csv:
         typer.echo(tables.to_csv(documents), nl=False)
     else:
