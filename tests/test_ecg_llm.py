@@ -79,6 +79,24 @@ def test_recording_is_read_once_with_the_cache(ready, monkeypatch):
     assert len(calls) == 1 + 12
 
 
+@pytest.mark.parametrize(
+    "text_config",
+    [
+        {"model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_head": 4},
+        {"model_type": "gemma2", "hidden_size": 32, "num_hidden_layers": 2, "head_dim": 8},
+    ],
+    ids=lambda given: given["model_type"],
+)
+def test_any_language_model_will_do(text_config):
+    """Other names of the sizes, other attention. Nor may one write the placeholder, as this GPT-2 would."""
+    model, processor = new_model(text_config=text_config | {"vocab_size": 512})
+    batch = batch_of(processor)
+    assert torch.equal(generate(model, batch, use_cache=True), generate(model, batch, use_cache=False))
+    assert (model(**batch).logits - model(**batch_of(processor, seed=2)).logits).abs().max() > 1e-3
+    model.train()(**batch, labels=batch["input_ids"]).loss.backward()
+    assert model.projector.out.weight.grad.abs().sum() > 0
+
+
 def test_text_depends_on_the_recording(ready):
     model, _, batch = ready
     other = batch | {"input_values": batch["input_values"].flip(0)}

@@ -5,6 +5,7 @@ from transformers import AutoFeatureExtractor
 
 import ecglm.models  # noqa: F401  (registers the extractors)
 from ecglm.ecg import ECG, LEADS_12
+from ecglm.io import read, write
 from ecglm.processors import ECGFeatureExtractor
 
 MERL_LEADS = ("I", "II", "III", "aVR", "aVF", "aVL", "V1", "V2", "V3", "V4", "V5", "V6")
@@ -26,11 +27,17 @@ def test_merl_preprocessing_by_hand(ecg):
     np.testing.assert_allclose(values[0], ecg.signal[order] / 12, rtol=1e-6)
 
 
-def test_the_order_in_the_file_does_not_matter(ecg):
+def test_the_order_in_the_file_does_not_matter(ecg, tmp_path):
     extractor = ECGFeatureExtractor(
         leads=MERL_LEADS, normalization="minmax", low=0.67, high=40, sampling_rate=250
     )
     shuffled = ecg.select(np.random.default_rng(1).permutation(LEADS_12))
+    write(ecg, tmp_path / "one")
+    write(shuffled, tmp_path / "other")
+    headers = [(tmp_path / f"{name}.hea").read_text().splitlines()[1:13] for name in ("one", "other")]
+    assert [line.split()[-1] for line in headers[1]] == list(shuffled.leads) != list(ecg.leads)
+    one, other = (extractor(read(tmp_path / name))["input_values"] for name in ("one", "other"))
+    assert np.array_equal(one, other)
     assert np.array_equal(extractor(ecg)["input_values"], extractor(shuffled)["input_values"])
 
 

@@ -217,6 +217,7 @@ class ECGLLMForConditionalGeneration(ECGPreTrainedModel, GenerationMixin):
             self.language_model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
         self.config.text_config.vocab_size = self.language_model.get_input_embeddings().num_embeddings
         self.config.ecg_token_id = tokenizer.convert_tokens_to_ids(processor.ecg_token)
+        self.generation_config.suppress_tokens = [self.config.ecg_token_id]  # a text has no use for it
         for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
             value = getattr(tokenizer, name)
             setattr(self.config.text_config, name, value)
