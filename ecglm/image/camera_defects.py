@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 
+from ecglm.image.raster import STRIP, as_array
 from ecglm.image.stages import Defect
 
 
@@ -28,7 +29,7 @@ class FocusBlur(Defect):
     def take(self, picture: np.ndarray, dpi: float, rng: np.random.Generator) -> np.ndarray:
         """Blur it."""
         blur = ImageFilter.GaussianBlur(self.strength * self.radius * dpi / 25.4)
-        return np.asarray(Image.fromarray(picture).filter(blur))
+        return as_array(Image.fromarray(picture).filter(blur))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,7 @@ class LowResolution(Defect):
         if factor == 1:
             return picture
         height, width = (max(1, min(edge - 1, round(edge / factor))) for edge in picture.shape[:2])
-        return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BOX))
+        return as_array(Image.fromarray(picture).resize((width, height), Image.Resampling.BOX))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,15 +101,21 @@ class Noise(Defect):
     def take(self, picture: np.ndarray, dpi: float, rng: np.random.Generator) -> np.ndarray:
         """Add it."""
         # Bytes of chance become noise by a table; Pillow adds fastest where each value is a dot by itself.
-        height, width = picture.shape[:2]
-        chance = np.random.SFC64(int(rng.integers(2**63))).random_raw(-(-picture.size // 8)).view(np.uint8)
+        width = picture.shape[1]
+        bits = np.random.SFC64(int(rng.integers(2**63)))
         table = np.round(128 + self.strength * self.deviation * _normal_quantiles()).clip(0, 255)
-        noise, values = (
-            Image.frombuffer("L", (3 * width, height), each, "raw", "L", 0, 1)
-            for each in (chance[: picture.size], np.ascontiguousarray(picture))
-        )
-        noisy = ImageChops.add(values, noise.point(table.astype(int).tolist()), 1, -128)
-        return np.asarray(noisy).reshape(picture.shape)
+        levels = table.astype(int).tolist()
+        noisy = np.empty_like(picture)
+        for top in range(0, len(picture), STRIP):
+            strip = np.ascontiguousarray(picture[top : top + STRIP])
+            chance = bits.random_raw(-(-strip.size // 8)).view(np.uint8)[: strip.size]
+            values, noise = (
+                Image.frombuffer("L", (3 * width, len(strip)), each, "raw", "L", 0, 1)
+                for each in (strip, chance)
+            )
+            added = ImageChops.add(values, noise.point(levels), 1, -128)
+            noisy[top : top + STRIP] = np.asarray(added).reshape(strip.shape)
+        return noisy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +136,7 @@ class JPEG(Defect):
         file = io.BytesIO()
         quality = round(95 + self.strength * (self.quality - 95))
         Image.fromarray(picture).save(file, "JPEG", quality=quality, subsampling=2)
-        return np.asarray(Image.open(file))
+        return as_array(Image.open(file))
 
 
 @lru_cache(maxsize=1)

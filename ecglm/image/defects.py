@@ -117,7 +117,6 @@ def spoil(page: Page, defects: Any, seed: int = 0) -> Page:
         picture = defect.take(picture, dpi * picture.shape[1] / size[0], chance)
     if picture.shape[1::-1] != size:
         geometry = _resized(geometry, (picture.shape[1], picture.shape[0]))
-    picture = picture if picture.flags.writeable else picture.copy()
     return replace(page, picture=picture, geometry=geometry, defects=tuple(active), seed=seed)
 
 

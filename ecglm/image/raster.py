@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ecglm.image.drawing import Colour, Drawing, Grid, Text
 from ecglm.image.geometry import Box
 
+STRIP = 64  # rows of dots that are copied at once
 _AT_ONCE = 128  # lines; a page has some 60, but one of noise cut into thousands, which would take gigabytes
 _SLICES = (3, 4, 5)  # of a dot, whichever suits the pen best
 
@@ -178,6 +179,19 @@ def paint(image: np.ndarray, index: np.ndarray, coverage: np.ndarray, colour: Co
     before = dots[index].astype(np.float32)
     share = most[index].astype(np.float32)[:, None] / 255
     dots[index] = np.round(before + (np.array(colour, np.float32) - before) * share)
+
+
+def as_array(picture: Image.Image) -> np.ndarray:
+    """The dots of a picture, (height, width, 3) uint8.
+
+    In strips: for copies of whole pages the system would have to find fresh memory again and again.
+    """
+    width, height = picture.size
+    array = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, STRIP):
+        strip = picture.crop((0, top, width, min(top + STRIP, height)))
+        array[top : top + STRIP] = np.asarray(strip if strip.mode == "RGB" else strip.convert("RGB"))
+    return array
 
 
 @lru_cache(maxsize=4)

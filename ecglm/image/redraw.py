@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from ecglm.image.drawing import Colour, Drawing
 from ecglm.image.geometry import Box, Warp
-from ecglm.image.raster import background, cover, letters, paint, ruling
+from ecglm.image.raster import as_array, background, cover, letters, paint, ruling
 
 _CELL = 64  # dots; within a cell of the lattice the map is taken as bilinear
 _TEXT_CELL = 32
@@ -186,7 +186,7 @@ def _grid(
     table = np.round(np.stack(palette, axis=1)).astype(np.uint8)
     table[_OFF_PAGE] = behind
     picture.putpalette(table.ravel().tolist())
-    return np.array(picture.convert("RGB"))
+    return as_array(picture)
 
 
 @lru_cache(maxsize=4)

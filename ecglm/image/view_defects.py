@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageChops
 
 from ecglm.image.geometry import Bend, Homography
+from ecglm.image.raster import as_array
 from ecglm.image.stages import Defect, Lamp, cloud, rise
 
 _CAMERA = 1.6  # of the page's diagonal, distance of the camera from a bent sheet
@@ -275,7 +276,7 @@ class Screen(Defect):
         )
         glare = Image.fromarray(np.round(255 * 0.4 * self.strength * np.exp(-(off**2))).astype(np.uint8))
         seen.paste((255, 255, 255), mask=glare.resize(seen.size, Image.Resampling.BICUBIC))
-        return np.asarray(seen)
+        return as_array(seen)
 
 
 def homography_of(before: np.ndarray, after: np.ndarray) -> np.ndarray:
