@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -165,6 +166,24 @@ def test_zero_shot_reports_interval_and_names_what_it_leaves_out(miniature, two_
     assert document["settings"]["folds"] == [8]
     assert document["reference"][0]["source"].startswith("arXiv:2403.06659")
     assert "CD (no positive)" in str(result)
+
+
+def test_recordings_that_the_model_has_learnt_from_are_counted(miniature, two_towers, tmp_path, caplog):
+    """By its own recipe, and by that of the model that it went on from."""
+    for name in ("first", "second"):
+        shutil.copytree(two_towers, tmp_path / name)
+    recipe = "init_from: {}\ndata: {{name: ptbxl, folds: {}, text: statements, root: {}}}\n"
+    first, second = (tmp_path / name / "recipe.yaml" for name in ("first", "second"))
+    first.write_text(recipe.format("null", "[8]", miniature / "."))
+    second.write_text(recipe.format(tmp_path / "first", "[1]", miniature))
+    for folds, judged in (([8], 10), ([2], 0), ([1], 10), ([1, 2, 8], 20)):
+        overrides = {"data.root": str(miniature), "data.folds": folds}
+        result = evaluate("classification/ptbxl_super", tmp_path / "second", overrides)
+        assert result.settings["seen_in_training"] == judged
+        assert (f"{judged} of them were in the model's training" in str(result)) == (judged > 0)
+    assert "20 of the 30 recordings judged were in the model's training" in caplog.text
+    result = evaluate("classification/ptbxl_super", two_towers, overrides)
+    assert result.settings["seen_in_training"] == 0
 
 
 def test_prompts_can_be_replaced(miniature, two_towers):

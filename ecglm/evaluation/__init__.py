@@ -87,6 +87,10 @@ class Result:
 
     def __str__(self) -> str:
         lines = [f"{self.benchmark}, {self.mode}: {self.n} ECGs of {self.patients} patients"]
+        if self.settings.get("seen_in_training"):
+            lines.append(
+                f"  {self.settings['seen_in_training']} of them were in the model's training: too kind"
+            )
         lines += [f"  {name:<24} {estimate}" for name, estimate in self.metrics.items()]
         for name, row in self.per_class.items():
             figure = next(value for value in row.values() if isinstance(value, Estimate))

@@ -20,7 +20,14 @@ from tqdm.auto import tqdm
 
 from ecglm.ecg import ECG
 from ecglm.evaluation import Bootstrap, Reference, Result, metrics
-from ecglm.evaluation.rows import check_data, evaluated_rows, patients_of, read_rows, training_rows
+from ecglm.evaluation.rows import (
+    check_data,
+    evaluated_rows,
+    patients_of,
+    read_rows,
+    seen_in_training,
+    training_rows,
+)
 from ecglm.pipelines import LabelScorer, input_batches, load_model
 from ecglm.prompts import PromptSet, load_prompts
 
@@ -96,7 +103,10 @@ class ClassificationBenchmark:
         rows = self._with_labels(evaluated_rows(self.data))
         model, processor = load_model(model_dir, ability)
         targets = self._targets(rows)
-        settings: dict[str, Any] = {"folds": sorted(set(rows["fold"]))}
+        settings: dict[str, Any] = {
+            "folds": sorted(set(rows["fold"])),
+            "seen_in_training": seen_in_training(model_dir, self.data, rows),
+        }
         probabilities = None
         if prompt_set is not None:
             texts = {name: prompt_set.texts_by_member(name) for name in self.classes}

@@ -19,7 +19,14 @@ from tqdm.auto import tqdm
 
 from ecglm.evaluation import Bootstrap, Reference, Result, metrics
 from ecglm.evaluation.classification import pooled_features
-from ecglm.evaluation.rows import check_data, evaluated_rows, patients_of, read_rows, training_rows
+from ecglm.evaluation.rows import (
+    check_data,
+    evaluated_rows,
+    patients_of,
+    read_rows,
+    seen_in_training,
+    training_rows,
+)
 from ecglm.findings import find_codes, vocabulary
 from ecglm.pipelines import load_model
 from ecglm.report import BATCH_SIZE, draft_reports
@@ -117,6 +124,7 @@ class ReportBenchmark:
             },
             settings={
                 "folds": sorted(set(rows["fold"])),
+                "seen_in_training": seen_in_training(model_dir, self.data, rows),
                 "train_folds": sorted(set(training["fold"])),
                 "train_n": len(training),
                 "distinct_drafts": len(set(drafts)),

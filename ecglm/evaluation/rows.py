@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from importlib import import_module
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 from ecglm import datasets
-from ecglm.assets import refuse_unknown
+from ecglm.assets import read_yaml, refuse_unknown
 from ecglm.ecg import ECG
+
+_NOT_WHICH = ("text", "labels", "translations", "repeat_rare")
+"""Options of a corpus that say how its recordings are described, not which they are."""
+
+_log = logging.getLogger(__name__)
 
 
 def check_data(data: dict[str, Any], where: str) -> None:
@@ -79,6 +86,37 @@ def training_rows(data: dict[str, Any], evaluated: Any) -> Any:
             "choose folds that share no patient"
         )
     return rows
+
+
+def seen_in_training(model_dir: str | Path, data: dict[str, Any], judged: Any) -> int:
+    """How many of the recordings judged the model has learnt from; figures on those say little.
+
+    The `recipe.yaml` of the folder tells, and those of the models that it went on from, where they still lie.
+
+    Args:
+        model_dir: a model folder.
+        data: of the benchmark.
+        judged: what `evaluated_rows` gave.
+    """
+    file = Path(model_dir) / "recipe.yaml"
+    root = data.get("root")
+    if root is None or not file.is_file():  # simulated recordings of two splits are never the same
+        return 0
+    seen: set[str] = set()
+    files = [file]
+    for file in files:
+        recipe = read_yaml(file.read_text(encoding="utf-8"))
+        learnt = {key: value for key, value in recipe["data"].items() if key not in _NOT_WHICH}
+        if learnt["name"] == data["name"] and Path(learnt.get("root", "")).resolve() == Path(root).resolve():
+            seen |= set(datasets.load(**learnt)["record_id"])
+        for folder in filter(None, (recipe.get("init_from"), recipe.get("model", {}).get("ecg_model"))):
+            before = Path(folder) / "recipe.yaml"
+            if before.is_file() and before not in files:
+                files.append(before)
+    count = sum(record in seen for record in judged["record_id"])
+    if count:
+        _log.warning("%d of the %d recordings judged were in the model's training", count, len(judged))
+    return count
 
 
 def read_rows(rows: Any) -> Iterator[ECG]:
