@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from ecglm.convert import convert, rename
 from ecglm.models._registry import SYSTEMS
-from ecglm.models.merl import ECG_MODELS, MERLConfig, MERLModel
+from ecglm.models.merl import ECG_ARCHITECTURES, MERLConfig, MERLModel
 
 PARITY = dict(rtol=0, atol=1e-5)
 TINY = SYSTEMS["merl"].tiny
@@ -87,16 +87,18 @@ def test_vit_equals_the_authors(vit):
 
 
 @pytest.mark.parametrize(
-    ("ecg_model", "published_parameters"),
+    ("ecg_architecture", "published_parameters"),
     [("resnet18", 4_788_618), ("vit_tiny", 5_950_336)],
 )
-def test_published_size_has_the_authors_keys(merl_fixtures, ecg_model, published_parameters):
-    published = json.loads((merl_fixtures / f"default_keys_{ecg_model}_ckpt_without_lm.json").read_text())
+def test_published_size_has_the_authors_keys(merl_fixtures, ecg_architecture, published_parameters):
+    published = json.loads(
+        (merl_fixtures / f"default_keys_{ecg_architecture}_ckpt_without_lm.json").read_text()
+    )
     shapes = {name: tuple(shape) for name, (shape, _) in published["keys"].items()}
-    encoder = json.loads((merl_fixtures / f"default_keys_{ecg_model}_encoder.json").read_text())
+    encoder = json.loads((merl_fixtures / f"default_keys_{ecg_architecture}_encoder.json").read_text())
     assert {f"ecg_encoder.{name}" for name in encoder["keys"]} <= set(shapes)
     sizes = MERLModel.original_config(shapes)
-    assert sizes["ecg_model"] == ecg_model
+    assert sizes["ecg_architecture"] == ecg_architecture
     with torch.device("meta"):
         model = MERLModel(MERLConfig(**sizes))
     ours = {
@@ -113,7 +115,7 @@ def test_published_size_has_the_authors_keys(merl_fixtures, ecg_model, published
 
 
 @pytest.mark.parametrize(
-    ("ecg_model", "encoder_parameters"),  # spec of the published sizes; the ResNets' include `linear`
+    ("ecg_architecture", "encoder_parameters"),  # spec of the published sizes; the ResNets' include `linear`
     [
         ("resnet18", 3_853_962),
         ("resnet50", 15_979_658),
@@ -122,16 +124,21 @@ def test_published_size_has_the_authors_keys(merl_fixtures, ecg_model, published
         ("vit_base", 85_593_600),
     ],
 )
-def test_encoder_has_the_published_number_of_parameters(ecg_model, encoder_parameters):
+def test_encoder_has_the_published_number_of_parameters(ecg_architecture, encoder_parameters):
     with torch.device("meta"):
-        model = MERLModel(MERLConfig(**TINY | sizes_of(ecg_model)))
+        model = MERLModel(MERLConfig(**TINY | sizes_of(ecg_architecture)))
     width = model.config.hidden_size
-    unused = 10 * width + 10 if ecg_model.startswith("resnet") else 0
+    unused = 10 * width + 10 if ecg_architecture.startswith("resnet") else 0
     assert sum(p.numel() for p in model.ecg_encoder.parameters()) == encoder_parameters - unused
 
 
-def sizes_of(ecg_model):
-    return {"ecg_model": ecg_model, "hidden_size": None, "depths": None, **ECG_MODELS[ecg_model]}
+def sizes_of(ecg_architecture):
+    return {
+        "ecg_architecture": ecg_architecture,
+        "hidden_size": None,
+        "depths": None,
+        **ECG_ARCHITECTURES[ecg_architecture],
+    }
 
 
 def pairs(batch=4, tokens=6):
@@ -149,7 +156,7 @@ def tiny_vit():
     sizes = dict(
         hidden_size=16, num_hidden_layers=2, num_attention_heads=2, head_size=8, intermediate_size=32
     )
-    return MERLModel(MERLConfig(**TINY | {"ecg_model": "vit_tiny", "depths": None} | sizes))
+    return MERLModel(MERLConfig(**TINY | {"ecg_architecture": "vit_tiny", "depths": None} | sizes))
 
 
 def test_vit_trains_and_survives_saving(tiny_vit, tmp_path):
@@ -225,8 +232,11 @@ def test_padding_does_not_change_a_text(pooling):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"ecg_model": "resnet19"}, "ecg_model must be one of resnet18, .* got 'resnet19'"),
-        ({"ecg_model": "vit_tiny", "num_samples": 4999}, "num_samples must be a multiple of patch_size"),
+        ({"ecg_architecture": "resnet19"}, "ecg_architecture must be one of resnet18, .* got 'resnet19'"),
+        (
+            {"ecg_architecture": "vit_tiny", "num_samples": 4999},
+            "num_samples must be a multiple of patch_size",
+        ),
     ],
 )
 def test_config_refuses_by_name(arguments, message):

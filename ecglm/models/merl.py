@@ -33,7 +33,7 @@ from ecglm.losses import clip_loss
 from ecglm.models._base import ContrastiveOutput, ECGTextModel, load_text_model
 from ecglm.models._registry import register
 
-ECG_MODELS: dict[str, dict[str, Any]] = {  # authors' resnet1d and vit1d modules
+ECG_ARCHITECTURES: dict[str, dict[str, Any]] = {  # authors' resnet1d and vit1d modules
     "resnet18": {"hidden_size": 512, "depths": [2, 2, 2, 2]},
     "resnet34": {"hidden_size": 512, "depths": [3, 4, 6, 3]},
     "resnet50": {"hidden_size": 2048, "depths": [3, 4, 6, 3]},
@@ -50,7 +50,7 @@ class MERLConfig(PreTrainedConfig):
     """Configuration of `MERLModel`; by default the published ResNet18 with a text encoder of MedCPT's size.
 
     Args:
-        ecg_model: one of `ECG_MODELS`; it fills in every size below that is None.
+        ecg_architecture: one of `ECG_ARCHITECTURES`; it fills in every size below that is None.
         num_leads: rows of `input_values`.
         num_samples: columns of `input_values`; the table of positions fixes it.
         hidden_size: width of the ECG features.
@@ -79,7 +79,7 @@ class MERLConfig(PreTrainedConfig):
     model_type = "ecglm_merl"
     sub_configs = {"text_config": AutoConfig}
 
-    ecg_model: str = "resnet18"
+    ecg_architecture: str = "resnet18"
     num_leads: int = 12
     num_samples: int = 5000
     hidden_size: int | None = None
@@ -101,12 +101,13 @@ class MERLConfig(PreTrainedConfig):
     frozen_text_dropout: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
-        if self.ecg_model not in ECG_MODELS:
-            raise ValueError(f"ecg_model must be one of {', '.join(ECG_MODELS)}; got {self.ecg_model!r}")
-        for name, value in ECG_MODELS[self.ecg_model].items():
+        if self.ecg_architecture not in ECG_ARCHITECTURES:
+            known = ", ".join(ECG_ARCHITECTURES)
+            raise ValueError(f"ecg_architecture must be one of {known}; got {self.ecg_architecture!r}")
+        for name, value in ECG_ARCHITECTURES[self.ecg_architecture].items():
             if getattr(self, name) is None:
                 setattr(self, name, value)
-        if self.ecg_model.startswith("vit") and self.num_samples % self.patch_size:
+        if self.ecg_architecture.startswith("vit") and self.num_samples % self.patch_size:
             raise ValueError(
                 f"num_samples must be a multiple of patch_size; got {self.num_samples} and {self.patch_size}"
             )
@@ -121,7 +122,7 @@ class MERLResNet(nn.Module):
 
     def __init__(self, config: MERLConfig) -> None:
         super().__init__()
-        block = Bottleneck if config.ecg_model in _BOTTLENECKS else BasicBlock
+        block = Bottleneck if config.ecg_architecture in _BOTTLENECKS else BasicBlock
         width = config.hidden_size // (8 * block.expansion)  # 64 in the published sizes
         self.conv1 = nn.Conv1d(config.num_leads, width, kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm1d(width)
@@ -244,7 +245,7 @@ class MERLModel(ECGTextModel):
 
     def __init__(self, config: MERLConfig) -> None:
         super().__init__(config)
-        vit = config.ecg_model.startswith("vit")
+        vit = config.ecg_architecture.startswith("vit")
         self.ecg_encoder = MERLViT(config) if vit else MERLResNet(config)
         self.ecg_head = MERLViTHead(config) if vit else MERLResNetHead(config)
         self.views = nn.ModuleList(
@@ -404,8 +405,10 @@ class MERLModel(ECGTextModel):
                 "depths": [_count(rf"ecg_encoder\.layer{n}\.(\d+)\.", shapes) for n in (1, 2, 3, 4)],
             }
             family = "resnet50" if bottleneck else "resnet18"
-        named = [name for name, known in ECG_MODELS.items() if known.items() <= sizes.items()]
-        sizes["ecg_model"] = named[0] if named else family  # in a family of its own the sizes above rule
+        named = [name for name, known in ECG_ARCHITECTURES.items() if known.items() <= sizes.items()]
+        sizes["ecg_architecture"] = (
+            named[0] if named else family
+        )  # in a family of its own the sizes above rule
         if "proj_t.0.weight" in shapes:
             sizes["projection_hidden_size"] = shapes["proj_t.0.weight"][0]
         if "lm_model.embeddings.word_embeddings.weight" in shapes:
@@ -458,7 +461,7 @@ ORIGINAL_KEYS = {
 register(
     MERLConfig,
     tiny=dict(
-        ecg_model="resnet18",
+        ecg_architecture="resnet18",
         hidden_size=32,
         depths=[1, 1, 1, 1],
         projection_hidden_size=16,
