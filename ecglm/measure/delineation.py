@@ -108,15 +108,15 @@ def _largest(working: Working, qrs: np.ndarray) -> np.ndarray:
 
 def _to_the_extremum(fine: np.ndarray, marks: np.ndarray) -> None:
     """Move each lead's peaks to the sample farthest from the line between onset and offset, within 8 ms."""
-    last = fine.shape[1] - 1
-    whole = np.clip(np.rint(marks), 0, last).astype(int)
-    rows = np.arange(len(fine))[None, :, None]
-    ends = fine[rows, whole[..., 0]] + fine[rows, whole[..., 2]]
-    index = np.clip(whole[..., 1, None] + np.arange(-5, 6), 0, last)
-    away = fine[rows[..., None], index] - (ends / 2)[..., None]
+    leads, n = fine.shape
+    whole = np.minimum(np.maximum(np.rint(marks), 0), n - 1).astype(int)
+    rows = np.arange(leads)[:, None] * n
+    ends = fine.take(rows + whole[..., 0]) + fine.take(rows + whole[..., 2])
+    near = np.minimum(np.maximum(whole[..., 1, None] + np.arange(-5, 6), 0), n - 1)
+    away = fine.take(rows[..., None] + near) - (ends / 2)[..., None]
     away = away[..., :-2] + 2 * away[..., 1:-1] + away[..., 2:]  # the noise of single samples
     away *= np.sign(away[..., 4, None])
-    marks[..., 1] = np.take_along_axis(index, away.argmax(-1)[..., None] + 1, -1)[..., 0]
+    marks[..., 1] = np.minimum(np.maximum(whole[..., 1] - 4 + away.argmax(-1), 0), n - 1)
     np.minimum(np.maximum(marks[..., 1], marks[..., 0] + 1), marks[..., 2] - 1, out=marks[..., 1])
 
 

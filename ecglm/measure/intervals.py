@@ -31,7 +31,7 @@ def median_beats(fine: np.ndarray, r_peaks: np.ndarray) -> np.ndarray:
     whole = r_peaks[(r_peaks >= MEDIAN_R) & (r_peaks + MEDIAN_WIDTH - MEDIAN_R <= fine.shape[1])]
     chosen = whole if len(whole) >= 3 else r_peaks
     beats = cut(fine, chosen - MEDIAN_R, MEDIAN_WIDTH)
-    beats -= beats[:, :, MEDIAN_R - 60 : MEDIAN_R - 30].mean(2, keepdims=True)
+    beats -= beats[:, :, MEDIAN_R - 60 : MEDIAN_R - 30] @ np.full((30, 1), 1 / 30, np.float32)
     return middle(beats)
 
 

@@ -12,7 +12,7 @@ def middle(values: np.ndarray, axis: int = 0) -> np.ndarray:
     n = values.shape[axis]
     if axis == 0 and values[0].size > 100 * n:
         return _of_rows(list(values))
-    ordered = np.sort(values, axis)
+    ordered = np.sort(values, axis) if n < 200 else np.partition(values, (n // 2 - 1, n // 2), axis)
     upper = ordered.take(n // 2, axis)
     return upper if n % 2 else (ordered.take(n // 2 - 1, axis) + upper) / 2
 

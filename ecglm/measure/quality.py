@@ -230,7 +230,8 @@ def _clipped(signal: np.ndarray, highest: np.ndarray, lowest: np.ndarray) -> set
     rows = set()
     for extreme in (highest, lowest):
         at = signal == extreme[:, None]
-        for row in np.flatnonzero((at.sum(1) >= 9) & (highest - lowest > 0.1)):
+        number = np.array([np.count_nonzero(row) for row in at])
+        for row in np.flatnonzero((number >= 9) & (highest - lowest > 0.1)):
             samples = np.flatnonzero(at[row])
             runs = np.split(samples, np.flatnonzero(np.diff(samples) > 1) + 1)
             begins = [run[0] for run in runs if len(run) >= 3 and run[0] > 0]

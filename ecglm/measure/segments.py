@@ -84,7 +84,8 @@ def to_rate(signal: np.ndarray, sampling_rate: float, rate: float = RATE) -> np.
     step = sampling_rate / rate
     num_samples = int(signal.shape[1] / step + 1e-6)
     if step == 2:
-        return (signal[:, 0 : 2 * num_samples : 2] + signal[:, 1 : 2 * num_samples : 2]) * np.float32(0.5)
+        pairs = signal[:, : 2 * num_samples].reshape(len(signal), num_samples, 2)
+        return pairs @ np.full(2, 0.5, np.float32)
     if step == 1 or not num_samples:
         return signal[:, :num_samples]
     if step < 1:
