@@ -62,12 +62,15 @@ def _response(least: int) -> tuple[int, np.ndarray]:
 def _smooth(x: np.ndarray, width: int) -> np.ndarray:
     """Centred moving average of each row; the ends see fewer samples."""
     n, before = x.shape[1], width // 2
-    total = np.zeros((len(x), n + width), x.dtype)
-    np.cumsum(x, axis=1, out=total[:, before + 1 : before + 1 + n])
-    total[:, before + 1 + n :] = total[:, before + n, None]
+    padded = np.zeros((len(x), n + width - 1), x.dtype)
+    padded[:, before : before + n] = x
+    total = padded[:, :n].copy()
+    for shift in range(1, width):
+        total += padded[:, shift : shift + n]
     at = np.arange(n)
     number = np.minimum(at + width - before, n) - np.maximum(at - before, 0)
-    return (total[:, width:] - total[:, :-width]) / number.astype(x.dtype)
+    total /= number.astype(x.dtype)
+    return total
 
 
 def _together(envelope: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

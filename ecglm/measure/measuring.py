@@ -117,7 +117,7 @@ def _typical_marks(
     out: dict[str, tuple[int, int, int] | None] = {}
     for k, kind in enumerate(KINDS):
         has = present[main, k]
-        if has.mean() < _P_SHARE:
+        if np.count_nonzero(has) < _P_SHARE * len(has):
             out[kind] = None if kind != "QRS" else _whole(middle(relative[:, k]))
         else:
             out[kind] = _whole(middle(relative[has, k]))

@@ -178,8 +178,7 @@ def _convolve(x: np.ndarray, around: np.ndarray, kernel: np.ndarray, floor: np.n
     padded[: inside.start] = padded[inside.stop :] = around
     padded[inside] = x
     s0, s1, s2 = padded.strides
-    parts = np.lib.stride_tricks.as_strided(
-        padded, ((samples + 1) // 2, kernel.shape[1], n), (2 * s0, s1, s2), writeable=False
-    )
+    shape = ((samples + 1) // 2, kernel.shape[1], n)
+    parts = np.ndarray(shape, np.float32, padded, strides=(2 * s0, s1, s2))
     out = np.matmul(kernel, parts)
     return np.maximum(out, floor, out=out)

@@ -7,6 +7,7 @@ made by `benchmarks/quality.py`). What a lead suffers from is told by fixed limi
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -206,7 +207,7 @@ def _flags(seen: Segment, limb: np.ndarray) -> Iterator[tuple[Flag, np.ndarray]]
     flat = (seen.flat >= _FLAT_IN) | (seen.typical < 0.01)
     resting = (seen.stuck > 0.1) | (flat & (seen.offset > _RAIL))
     beating = (seen.agreement > 0.4) | (seen.likeness > 0.8)
-    alive = len(seen.beats) >= 3 and np.mean(beating) >= 0.5
+    alive = len(seen.beats) >= 3 and 2 * np.count_nonzero(beating) >= len(beating)
     hum = seen.mains > _MAINS
     # of mains of amplitude A, 2 A sin(π f / 250) / √2 goes from sample to sample
     of_mains = np.sqrt(2) * seen.mains * np.sin(np.pi * seen.mains_hz / RATE)
@@ -253,38 +254,34 @@ def record_features(seen: Segment) -> dict[str, float]:
     wild = seen.ranges > 5 * own
     bad = wild | (seen.ranges < max(0.004, 0.05 * scale))
 
-    def relative(level: np.ndarray) -> np.ndarray:
-        return np.log((level + 0.01 * scale) / scale)
+    def relative(level: float) -> float:
+        return math.log((level + 0.01 * scale) / scale)
 
     flat = np.sort(seen.flat)[::-1]
-    agreement, likeness, small = (
-        np.sort(seen.agreement),
-        np.sort(seen.likeness),
-        np.sort(relative(seen.typical)),
-    )
+    agreement, likeness, small = (np.sort(x) for x in (seen.agreement, seen.likeness, seen.typical))
     second = min(1, len(flat) - 1)
     third = min(2, len(flat) - 1)
     values = {
-        "bad_lead_seconds": bad.mean(),
-        "seconds_with_a_bad_lead": bad.any(0).mean(),
-        "leads_with_a_wild_second": wild.any(1).mean(),
+        "bad_lead_seconds": np.count_nonzero(bad) / bad.size,
+        "seconds_with_a_bad_lead": np.count_nonzero(bad.any(0)) / bad.shape[1],
+        "leads_with_a_wild_second": np.count_nonzero(wild.any(1)) / len(wild),
         "flat_worst": flat[0],
         "flat_second": flat[second],
-        "flat_mean": flat.mean(),
+        "flat_mean": flat.sum() / len(flat),
         "agreement_worst": agreement[0],
         "agreement_second": agreement[second],
         "agreement_median": (agreement[len(flat) // 2] + agreement[(len(flat) - 1) // 2]) / 2,
         "likeness_worst": likeness[0],
         "likeness_third": likeness[third],
         "likeness_median": (likeness[len(flat) // 2] + likeness[(len(flat) - 1) // 2]) / 2,
-        "noise_worst": relative(seen.quiet).max(),
-        "wander_worst": relative(seen.wander).max(),
-        "offset_worst": np.log1p(seen.offset / scale).max(),
-        "largest_range": np.log(seen.ranges.max() / scale + 0.1),
-        "smallest_lead": small[0],
-        "second_smallest_lead": small[second],
-        "smallest_qrs": relative(seen.size).min(),
-        "prominence": np.log(seen.prominence + 0.1),
+        "noise_worst": relative(seen.quiet.max()),
+        "wander_worst": relative(seen.wander.max()),
+        "offset_worst": math.log1p(seen.offset.max() / scale),
+        "largest_range": math.log(seen.ranges.max() / scale + 0.1),
+        "smallest_lead": relative(small[0]),
+        "second_smallest_lead": relative(small[second]),
+        "smallest_qrs": relative(seen.size.min()),
+        "prominence": math.log(seen.prominence + 0.1),
     }
     return {name: min(max(float(value), -12.0), 12.0) for name, value in values.items()}
 

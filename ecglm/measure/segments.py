@@ -134,10 +134,10 @@ def look(signal: np.ndarray) -> Segment:
         ranges=ranges,
         typical=typical,
         scale=scale,
-        flat=still[:, :whole].reshape(in_second).all(2).mean(1),
-        stuck=(at_edge & (moves < 0.01 * (top - bottom)[:, None])).mean(1),
+        flat=still[:, :whole].reshape(in_second).all(2).sum(1) / seconds,
+        stuck=(at_edge & (moves < 0.01 * (top - bottom)[:, None])).sum(1) / num_windows,
         offset=np.abs(middle(mean, 1)),
-        wander=level.std(1),
+        wander=np.sqrt(np.square(level - level.mean(1, keepdims=True)).sum(1) / seconds),
         swing=level.max(1) - level.min(1),
         quiet=speed[:, int(0.3 * num_windows)],
         loud=speed[:, int(0.97 * num_windows)],
@@ -171,8 +171,8 @@ def _sameness(slope: np.ndarray) -> float:
     moving = size > _LIVE / 10 * np.sqrt(max(slope.shape[1], 1))
     if moving.sum() < 3:
         return 0.0
-    alike = (power / np.outer(size, size).clip(1e-12))[moving][:, moving]
-    return float(np.linalg.eigvalsh(alike)[-1] / moving.sum())
+    alike = power[np.ix_(moving, moving)] / np.outer(size[moving], size[moving])
+    return float(np.linalg.eigvalsh(alike)[-1] / len(alike))
 
 
 def _activity(slope: np.ndarray) -> tuple[np.ndarray, float]:
