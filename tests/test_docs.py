@@ -49,7 +49,7 @@ def run(checkout: Path, *command: str) -> str:
 
 
 def test_the_added_system_passes_the_sweeps(checkout):
-    tests = ("tests/test_architecture.py", "tests/test_models.py")
+    tests = ("tests/test_architecture.py", "tests/test_models.py", "tests/test_recipes.py")
     passed = run(
         checkout,
         "pytest",
