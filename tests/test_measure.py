@@ -178,6 +178,19 @@ def test_bad_records_of_ventricular_fibrillation_have_no_beats():
     assert measured.r_peaks == () and "heart_rate" in measured.reasons
 
 
+def test_r_peaks_stay_in_order_where_nothing_beats():
+    t = np.arange(5000) / 500
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        phase = 2 * np.pi * np.cumsum(4.5 + 0.8 * rng.standard_normal(5000).cumsum() / 60) / 500
+        waves = [
+            size * np.sin(phase + shift)
+            for size, shift in zip(rng.uniform(0.2, 0.6, 12), rng.uniform(0, 6, 12), strict=True)
+        ]
+        signal = np.array(waves) + 0.01 * rng.standard_normal((12, len(t)))
+        assert (np.diff(ecglm.measure(ECG(signal, 500)).r_peaks) > 0).all()
+
+
 @pytest.mark.parametrize("seed", [0, 2, 4])
 def test_pacing_spikes_are_found_and_are_no_beats(seed):
     ecg = ecglm.simulate("pacing_ventricular", seed=seed, heart_rate=90)

@@ -67,10 +67,12 @@ def delineate(working: Working, r_peaks: np.ndarray) -> Delineation:
     _tidy(record_marks, record_present, working.fine.shape[1])
     _to_the_extremum(working.fine, marks)
     anchors = _largest(working, record_marks[:, 1])
-    r_peaks = anchors
+    to_the_sample = anchors
     if usable.sum() > 3:  # the middle one of the leads' peaks: with two leads it would be the earlier one
         peaks = np.sort(marks[:, usable, 1, 1], axis=1)
-        r_peaks = np.rint(peaks[:, (peaks.shape[1] - 1) // 2]).astype(int)
+        to_the_sample = np.rint(peaks[:, (peaks.shape[1] - 1) // 2]).astype(int)
+    if (np.diff(to_the_sample) > 0).all():  # in fibrillation one may pass the next
+        r_peaks = to_the_sample
     record_marks[:, 1, 1] = r_peaks
     return Delineation(r_peaks, anchors, marks, present, record_marks, record_present, shape)
 
