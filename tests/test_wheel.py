@@ -14,8 +14,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def run(*command, **kwargs) -> str:
+    env = {
+        name: value for name, value in os.environ.items() if name != "PYTHONPATH"
+    }  # it may name a checkout
     done = subprocess.run(
-        [str(part) for part in command], text=True, capture_output=True, check=False, **kwargs
+        [str(part) for part in command], text=True, capture_output=True, check=False, env=env, **kwargs
     )
     assert done.returncode == 0, f"{command} failed:\n{done.stdout}\n{done.stderr}"
     return done.stdout
