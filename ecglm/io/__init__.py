@@ -8,6 +8,7 @@ looked wrong into `metadata["warnings"]`.
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -128,12 +129,12 @@ def recognise(path: str | os.PathLike) -> tuple[Path, Any]:
         raise ECGFileError(f"{text!r} is no file name; give the path of a recording")
     path = Path(text)
     try:
-        if not os.path.isfile(path):
+        if not os.path.isfile(text):
             header = wfdb.find_header(path)
             if header is None:
                 raise _missing(path)
             return header, wfdb
-        with path.open("rb") as file:
+        with open(text, "rb", buffering=0) as file:
             head = file.read(HEAD_BYTES)
     except (
         OSError,
@@ -147,12 +148,17 @@ def recognise(path: str | os.PathLike) -> tuple[Path, Any]:
     if path.name.startswith("RECORDS"):
         raise ECGFileError(f"{path} is a list of records; read them with ecglm.io.read_many")
     for name in FORMATS:
-        module = import_module(f"ecglm.io.{name}")
+        module = _module(name)
         if module.sniff(head, path):
             return path, module
     if wfdb.find_header(path):  # e.g. an annotation file of a record
         return path, wfdb
     raise ECGFileError(_foreign(path, head))
+
+
+@lru_cache
+def _module(name: str) -> Any:
+    return import_module(f"ecglm.io.{name}")
 
 
 def _missing(path: Path) -> Exception:

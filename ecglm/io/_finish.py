@@ -113,17 +113,25 @@ def _named(recording: Recording, hints: Hints) -> list[Channel]:
         given = [channel.name for channel in channels]
     for channel, name in zip(channels, given, strict=True):
         if name not in _STANDARD:
-            clean = " ".join(_CONTROL.sub(" ", name).split())
-            if _CONTROL.search(name.strip("\x00 \t\r\n")):
-                recording.warnings.append(f"a lead's name holds unreadable characters; taken as {clean!r}")
-            name = standard_lead(clean)
-            modified = _MASON_LIKAR.match(name)
-            if modified and standard_lead(modified[1]) in _STANDARD:
-                name = standard_lead(modified[1])
+            name, unreadable, modified = _standard_name(name)
+            if unreadable:
+                recording.warnings.append(f"a lead's name holds unreadable characters; taken as {name!r}")
+            if modified:
                 recording.metadata.setdefault("lead_placement", "Mason-Likar")
         channel.name = name
     _turn_minus_avr(recording, channels)
     return channels
+
+
+@lru_cache(maxsize=1024)
+def _standard_name(name: str) -> tuple[str, bool, bool]:
+    """A name in standard spelling; whether it held unreadable characters; whether it said Mason-Likar."""
+    clean = standard_lead(" ".join(_CONTROL.sub(" ", name).split()))
+    match = _MASON_LIKAR.match(clean)
+    modified = match is not None and standard_lead(match[1]) in _STANDARD
+    if match and modified:
+        clean = standard_lead(match[1])
+    return clean, _CONTROL.search(name.strip("\x00 \t\r\n")) is not None, modified
 
 
 def _turn_minus_avr(recording: Recording, channels: list[Channel]) -> None:

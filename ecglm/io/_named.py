@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +69,13 @@ def texts(value: Any) -> list[str]:
 
 def of_name(values: Mapping[str, Any], names: Iterable[str]) -> Any:
     """The first value whose name, folded, is one of `names` (in their order)."""
-    folded = {re.split(r"[/.]", key)[-1].lower().replace(" ", "_"): key for key in reversed(list(values))}
+    folded = {_folded(key): key for key in reversed(list(values))}
     return next((values[folded[name]] for name in names if name in folded), None)
+
+
+@lru_cache(maxsize=1024)
+def _folded(key: str) -> str:
+    return re.split(r"[/.]", key)[-1].lower().replace(" ", "_")
 
 
 def described(values: Mapping[str, Any]) -> tuple[float | None, str | None, list[str]]:
@@ -193,10 +199,11 @@ def recording(
     rows = oriented(path, values, hints, names, assumed)
     if names and len(names) != len(rows):
         raise ECGFileError(f"{path}: {len(names)} leads are named, the signal has {len(rows)}; pass leads=")
-    if rows.dtype.kind in "iub":
-        rows = rows.astype(np.float64 if rows.dtype.itemsize > 2 else np.float32)
-    elif rows.dtype == np.float16:
-        rows = rows.astype(np.float32)
+    whole = None
+    if rows.dtype.itemsize > (4 if rows.dtype.kind == "f" else 2):
+        rows = rows.astype(np.float64, copy=False)
+    else:  # of one record among many a copy, which does not hold on to the others
+        whole = rows = np.require(rows, np.float32, ["C", "W"] if record is None else ["C", "W", "O"])
     channels = [Channel(name, row, unit) for name, row in zip(names or [""] * len(rows), rows, strict=True)]
     metadata: dict[str, Any] = {} if record is None else {"record_id": f"{path.stem}-{record}"}
     age, sex = scalar(of_name(small, ("age",))), scalar(of_name(small, ("sex", "gender")))
@@ -205,4 +212,4 @@ def recording(
     known = {"m": "male", "male": "male", "f": "female", "female": "female"}
     if isinstance(sex, str) and sex.lower() in known:
         metadata["sex"] = known[sex.lower()]
-    return Recording(path, kind, channels, rate, metadata, assumed=assumed)
+    return Recording(path, kind, channels, rate, metadata, assumed=assumed, rows=whole)

@@ -6,10 +6,14 @@ What a file claims is checked before it is loaded: the zip directory, and the he
 from __future__ import annotations
 
 import ast
+import io
 import json
+import math
 import struct
 import sys
 import zipfile
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,6 +27,7 @@ _MAGIC = b"\x93NUMPY"
 _MAX_HEADER = 10_000  # bytes; as numpy has it
 _MAX_MEMBERS = 1000
 _MAX_SMALL = 1 << 20  # bytes of an array beside the signal
+_MAX_KEPT = 8 << 20  # bytes of the arrays that are unpacked with their headers
 _MAX_RATIO = 400  # an ECG's samples shrink less than that, a bomb's more than 1000
 
 
@@ -65,7 +70,9 @@ def count(path: Path) -> int:
         else:
             with _archive(path) as archive:
                 members = _members(path, archive)
-                shape = members[_named.choose(path, {name: each[1] for name, each in members.items()})][1]
+                shape = members[
+                    _named.choose(path, {name: each.shape for name, each in members.items()})
+                ].shape
     return shape[0] if len(shape) == 3 else 1
 
 
@@ -80,12 +87,17 @@ def _header(path: Path, file: IO[bytes], size: int) -> tuple[np.dtype, tuple[int
         (announced,) = struct.unpack("<H" if version == 1 else "<I", length)
         if announced > min(_MAX_HEADER, size):
             raise ValueError
-        said = ast.literal_eval(file.read(announced).decode("latin-1" if version < 3 else "utf-8"))
-        dtype, shape, fortran = np.dtype(said["descr"]), tuple(said["shape"]), bool(said["fortran_order"])
-        if not all(isinstance(each, int) and each >= 0 for each in shape) or len(shape) > 32:
-            raise ValueError
+        return _described(file.read(announced).decode("latin-1" if version < 3 else "utf-8"))
     except (ValueError, SyntaxError, TypeError, KeyError, struct.error, RecursionError, MemoryError):
         raise ECGFileError(f"{path} has a broken NumPy header; save it again with numpy.save") from None
+
+
+@lru_cache(maxsize=64)
+def _described(text: str) -> tuple[np.dtype, tuple[int, ...], bool]:
+    said = ast.literal_eval(text)
+    dtype, shape, fortran = np.dtype(said["descr"]), tuple(said["shape"]), bool(said["fortran_order"])
+    if not all(isinstance(each, int) and each >= 0 for each in shape) or len(shape) > 32:
+        raise ValueError
     return dtype, shape, fortran
 
 
@@ -108,10 +120,20 @@ def _archive(path: Path) -> zipfile.ZipFile:
         raise ECGFileError(f"{path} is a broken NPZ file ({str(error)[:80]}); fetch it again") from None
 
 
-def _members(
-    path: Path, archive: zipfile.ZipFile
-) -> dict[str, tuple[np.dtype, tuple[int, ...], zipfile.ZipInfo]]:
-    """Type, shape and entry of each array in an archive, from the headers alone."""
+@dataclass(slots=True)
+class _Member:
+    """One array of an archive."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    fortran: bool
+    entry: zipfile.ZipInfo
+    begin: int  # of its values, behind its header
+    content: bytes | None  # with the header; None where it is still packed
+
+
+def _members(path: Path, archive: zipfile.ZipFile, keep: int = 0) -> dict[str, _Member]:
+    """The arrays of an archive, by their headers; unpacked with these as long as `keep` bytes allow."""
     entries = archive.infolist()
     if len(entries) > _MAX_MEMBERS:
         raise ECGFileError(f"{path} holds {len(entries):,} arrays, at most {_MAX_MEMBERS:,} are looked at")
@@ -119,33 +141,41 @@ def _members(
     for entry in entries:
         if not entry.filename.endswith(".npy"):
             continue
-        with archive.open(entry) as file:
-            dtype, shape, _ = _header(path, file, entry.file_size)
-            _check(path, dtype, shape, entry.file_size - file.tell())
-        if entry.file_size > _MAX_RATIO * max(entry.compress_size, 4096):
+        size = entry.file_size
+        if size > _MAX_RATIO * max(entry.compress_size, 4096):
             raise ECGFileError(
-                f"{path}: {entry.filename} unpacks from {entry.compress_size:,} bytes to {entry.file_size:,};"
+                f"{path}: {entry.filename} unpacks from {entry.compress_size:,} bytes to {size:,};"
                 " no ECG does"
             )
-        members[entry.filename.removesuffix(".npy")] = (dtype, shape, entry)
+        content = None
+        with archive.open(entry) as file:
+            if size <= keep:
+                keep -= size
+                content = file.read(size)
+            head: IO[bytes] = file if content is None else io.BytesIO(content)
+            dtype, shape, fortran = _header(path, head, size)
+            begin = head.tell()
+        _check(path, dtype, shape, (size if content is None else len(content)) - begin)
+        name = entry.filename.removesuffix(".npy")
+        members[name] = _Member(dtype, shape, fortran, entry, begin, content)
     return members
 
 
 def _parse_npz(path: Path, hints: Hints) -> Recording:
     try:
         with _archive(path) as archive:
-            members = _members(path, archive)
-            numbers = {name: each[1] for name, each in members.items() if each[0].kind in "iufb"}
+            members = _members(path, archive, keep=_MAX_KEPT)
+            numbers = {name: each.shape for name, each in members.items() if each.dtype.kind in "iufb"}
             chosen = _named.choose(path, numbers)
-            dtype, shape, entry = members.pop(chosen)
-            index, _ = _named.pick(path, shape, hints)
-            _named.check_array(path, dtype, shape)
-            values = _load(archive, entry)
+            signal = members.pop(chosen)
+            index, _ = _named.pick(path, signal.shape, hints)
+            _named.check_array(path, signal.dtype, signal.shape)
+            values = _load(archive, signal)
             values = values if index is None else values[index]
             small = {
-                name: _load(archive, each[2])
+                name: _load(archive, each)
                 for name, each in members.items()
-                if each[2].file_size <= _MAX_SMALL
+                if each.entry.file_size <= _MAX_SMALL
             }
     except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
         # a wrong checksum, a broken stream, a method or password that zipfile does not know
@@ -159,14 +189,18 @@ def _parse_npz(path: Path, hints: Hints) -> Recording:
     return _with_own_metadata(_named.recording(path, "NumPy", values, small, hints, index), small)
 
 
-def _load(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
-    with archive.open(entry) as file:
-        values: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+def _load(archive: zipfile.ZipFile, member: _Member) -> np.ndarray:
+    if member.content is not None and math.prod(member.shape) * member.dtype.itemsize:
+        flat = np.frombuffer(member.content, member.dtype, math.prod(member.shape), member.begin)
+        values = flat.reshape(member.shape, order="F" if member.fortran else "C")
+    else:
+        with archive.open(member.entry) as file:
+            values = np.lib.format.read_array(file, allow_pickle=False)
     # NumPy makes a string of any 32 bits; the first use of one that is no character fails in Python's core.
     if values.dtype.kind == "U" and values.size:
         points = np.frombuffer(values.tobytes(), np.dtype(np.uint32).newbyteorder(values.dtype.byteorder))
         if points.max(initial=0) > sys.maxunicode:
-            raise ValueError(f"{entry.filename} holds what is no character")
+            raise ValueError(f"{member.entry.filename} holds what is no character")
     return values
 
 

@@ -14,6 +14,7 @@ import re
 import warnings as python_warnings
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,8 @@ _LABEL, _SENSITIVITY, _CORRECTION, _BASELINE = 0x003A0203, 0x003A0210, 0x003A021
 _TIME_SKEW, _SAMPLE_SKEW = 0x003A0214, 0x003A0215
 _RATE, _OFFSET = 0x003A001A, 0x00181068
 _CODE, _MEANING = 0x00080100, 0x00080104
+_SOURCE, _UNITS, _CONCEPT = 0x003A0208, 0x003A0211, 0x0040A043
+_MAX_KEPT_CODE = 1000  # bytes
 _DERIVED = re.compile(r"MEDIAN|AVERAGE|REPRESENT|TEMPLATE", re.IGNORECASE)
 # Measurements by what their codes mean, in the words of CID 3229 and of SCP-ECG.
 _MEASUREMENTS = {
@@ -269,8 +272,8 @@ def _channel(
         values *= np.float32(step)
         if baseline:
             values += np.float32(baseline)
-        units = definition.get("ChannelSensitivityUnitsSequence")
-        unit = _unit(units[0]) if units else None
+        code, meaning = _code(definition, _UNITS)
+        unit = code or _UNIT_NAMES.get(meaning.lower().rstrip("s"))
     if padding is not None:
         values[counts == padding] = np.nan
     if skew := _float(definition, _SAMPLE_SKEW) or _float(definition, _TIME_SKEW):
@@ -280,11 +283,8 @@ def _channel(
 
 def lead_name(definition: Dataset) -> str:
     """By the code of the channel's source where it is a lead's, else by the names there."""
-    sources = definition.get("ChannelSourceSequence")
     label = _word(definition, _LABEL)
-    if not sources:
-        return label
-    code, meaning = _word(sources[0], _CODE), _word(sources[0], _MEANING)
+    code, meaning = _code(definition, _SOURCE)
     if (match := _LEAD_CODE.match(code)) and LEADS_BY_NUMBER.get(int(match[1])):
         return LEADS_BY_NUMBER[int(match[1])]
     if standard_lead(code) in LEADS_12:
@@ -294,10 +294,6 @@ def lead_name(definition: Dataset) -> str:
     if standard_lead(plain) in LEADS_12 or not label:
         return plain or code
     return label
-
-
-def _unit(code: Dataset) -> str | None:
-    return _word(code, _CODE) or _UNIT_NAMES.get(_word(code, _MEANING).lower().rstrip("s")) or None
 
 
 def _padding(item: Dataset, dtype: np.dtype) -> int | None:
@@ -434,8 +430,7 @@ def _take_annotations(dataset: Dataset, metadata: dict[str, Any], used: list[_Gr
     marks: list[dict[str, Any]] = []
     groups = {group.number + 1: group for group in used}
     for item in dataset.get("WaveformAnnotationSequence") or []:
-        names = item.get("ConceptNameCodeSequence")
-        code, meaning = (_word(names[0], _CODE), _word(names[0], _MEANING)) if names else ("", "")
+        code, meaning = _code(item, _CONCEPT)
         text = str(item.get("UnformattedTextValue") or "").strip()
         values = item.get("ConceptCodeSequence")
         positions = _positions(item)
@@ -506,6 +501,32 @@ def _whole(where: str, item: Dataset, name: str) -> int:
     if not isinstance(value, int):
         raise ECGFileError(f"{where} states no {name}; it is damaged")
     return int(value)
+
+
+def _code(item: Dataset, tag: int) -> tuple[str, str]:
+    """Value and meaning of the first code of a sequence; "" where there is none.
+
+    Devices write the same few again and again, and pydicom takes 40 µs for each: they are kept.
+    """
+    element: Any = item.get_item(tag) if tag in item else None
+    if element is None:
+        return "", ""
+    content = element.value
+    if isinstance(content, bytes):
+        read = _read_code if len(content) < _MAX_KEPT_CODE else _read_code.__wrapped__
+        return read(content, element.is_implicit_VR, element.is_little_endian)
+    return _first_code(content)
+
+
+@lru_cache(maxsize=1024)
+def _read_code(content: bytes, implicit: bool, little: bool) -> tuple[str, str]:
+    from pydicom.filereader import read_sequence
+
+    return _first_code(read_sequence(io.BytesIO(content), implicit, little, len(content), "latin-1"))
+
+
+def _first_code(items: Any) -> tuple[str, str]:
+    return (_word(items[0], _CODE), _word(items[0], _MEANING)) if items else ("", "")
 
 
 def _float(item: Dataset, tag: int) -> float | None:

@@ -41,9 +41,7 @@ _TAL = re.compile(
 _FILTER = re.compile(r"\b(HP|LP|N)\s*:?\s*(\d+(?:\.\d+)?)\s*(m?Hz)?", re.IGNORECASE)
 _FILTER_NAMES = {"HP": "low", "LP": "high", "N": "notch"}
 _MAX_GAP = 24 * 3600  # s between records; beyond it a moment is wrong, and NaN would fill the memory
-# What our writer puts into annotations, and its reader takes out again. Tools for EEG know "BAD_", and that
-# "@@" names the channel an annotation belongs to.
-_MISSING = "BAD_missing"
+_MISSING = "BAD_missing"  # as tools for EEG know it; behind "@@" stands the channel that it belongs to
 _REPORT = "Report: "
 _AGE = re.compile(r"Age[_:=](\d{1,3}(?:\.\d+)?)$")
 
@@ -121,21 +119,25 @@ def parse(path: Path, hints: Hints) -> Recording:
         )
     records = _read_records(path, header, first, last)
     moments, notes = _annotations(records, header)
-    rows = _scaled(path, records, header, channels, hints, warnings)
+    rows, block = _scaled(path, records, header, channels, hints, warnings)
     if header.discontinuous:
         _lay_out(path, header, rows, moments, warnings)
-        moments = []
+        moments, block = [], None
     offset = moments[0] - first * header.duration if moments else 0.0
     notes = [note | {"onset": note["onset"] - offset} for note in notes]
     begin = first * header.duration
     report = _take_marks(header, rows, notes, begin)
+    if block is not None:
+        block = block[:, : len(rows[0].values)]
     if cropped:
         for each in rows:
             rate = each.sampling_rate
             assert rate is not None
             from_, to = hints.span(path, round(header.num_records * header.duration * rate), rate)
             skipped = round(begin * rate)
-            each.values = each.values[from_ - skipped : to - skipped]
+            part = slice(from_ - skipped, to - skipped)
+            each.values = each.values[part]
+        block = block[:, part] if block is not None else None
     metadata, identity, assumed = _metadata(header, report, notes)
     rates = {each.sampling_rate for each in rows}
     return Recording(
@@ -149,6 +151,7 @@ def parse(path: Path, hints: Hints) -> Recording:
         warnings=warnings,
         cropped=cropped,
         keep_padding=bool(notes),  # annotations count from the beginning
+        rows=block,
     )
 
 
@@ -294,13 +297,26 @@ def _read_records(path: Path, header: _Header, first: int, last: int) -> np.ndar
     return records.reshape(last - first, header.record_samples, *records.shape[1:])
 
 
-def _integers(block: np.ndarray) -> np.ndarray:
-    """(samples,) of one channel's part of the records."""
-    if block.dtype != np.uint8:
-        return np.ascontiguousarray(block).reshape(-1)
-    wide = np.zeros((*block.shape[:-1], 4), np.uint8)
-    wide[..., 1:] = block
-    return (wide.view("<i4") >> 8).reshape(-1)
+def _floats(records: np.ndarray, signal: _Signal) -> np.ndarray:
+    """(samples,) float32 counts of one channel."""
+    part = records[:, signal.offset : signal.offset + signal.num_samples]
+    if part.dtype != np.uint8:
+        return part.astype(np.float32).reshape(-1)
+    wide = np.zeros((*part.shape[:-1], 4), np.uint8)
+    wide[..., 1:] = part
+    return (wide.view("<i4") >> 8).reshape(-1).astype(np.float32)
+
+
+def _block(records: np.ndarray, channels: list[_Signal]) -> np.ndarray | None:
+    """(channels, samples) float32 counts, where all have 16 bits, one rate and lie side by side."""
+    begin, each = channels[0].offset, channels[0].num_samples
+    even = all(signal.num_samples == each for signal in channels)
+    if not even or records.ndim != 2 or channels[-1].offset != begin + (len(channels) - 1) * each:
+        return None
+    parts = records[:, begin : begin + len(channels) * each].reshape(len(records), len(channels), each)
+    block = np.empty((len(channels), len(records), each), np.float32)
+    block[:] = parts.transpose(1, 0, 2)
+    return block.reshape(len(channels), -1)
 
 
 def _scaled(
@@ -310,10 +326,11 @@ def _scaled(
     channels: list[_Signal],
     hints: Hints,
     warnings: list[str],
-) -> list[Channel]:
-    """The channels in their physical units."""
-    rows = []
-    for signal in channels:
+) -> tuple[list[Channel], np.ndarray | None]:
+    """The channels in their physical units, and the array whose rows they are, if they are."""
+    rows: list[Channel] = []
+    block = _block(records, channels)
+    for number, signal in enumerate(channels):
         if not signal.num_samples:
             warnings.append(f"{signal.label} is left out: it has no samples")
             continue
@@ -333,8 +350,7 @@ def _scaled(
             )
         if most < least:
             warnings.append(f"{signal.label}: its digital minimum lies above its maximum; scaled as stated")
-        counts = _integers(records[:, signal.offset : signal.offset + signal.num_samples])
-        values = counts.astype(np.float32)
+        values = block[number] if block is not None else _floats(records, signal)
         if usable:
             gain = (high - low) / (most - least)
             if not 0 < abs(gain) < 1e30:
@@ -350,7 +366,7 @@ def _scaled(
         raise ECGFileError(
             f"{path} states records of 0 s, and channels of different length; no rate fits them"
         )
-    return rows
+    return rows, block if len(rows) == len(channels) else None
 
 
 @lru_cache(maxsize=64)

@@ -49,14 +49,15 @@ def parse(path: Path, hints: Hints) -> Recording:
             return _of_leads(path, leads, small, hints)
         chosen = _named.choose(path, {name: each.shape for name, each in datasets.items()})
         dataset = datasets[chosen]
-        matlab = "MATLAB_class" in dataset.attrs
+        own = _attributes(dataset)
+        matlab = "MATLAB_class" in own
         shape = tuple(reversed(dataset.shape)) if matlab else dataset.shape
         index, part = _named.pick(path, _without_ones(shape), hints)
         values = _values(path, dataset, (index if not matlab else None))
         values = values.T if matlab else values
         values = values.reshape(part) if index is None or not matlab else values[index]
         small = {name: each for name, each in small.items() if name != chosen}
-        small |= {f"{chosen}@{name}": each for name, each in _attributes(dataset).items()}
+        small |= {f"{chosen}@{name}": each for name, each in own.items()}
         recording = _named.recording(path, "HDF5", values, _bare(small), hints, index)
         _known_layout(recording, chosen.rsplit("/", 1)[-1], dataset, hints)
         exam = datasets.get("exam_id")
@@ -104,17 +105,25 @@ def _collect(
     if depth > _MAX_DEPTH or len(group) + len(datasets) > _MAX_OBJECTS:
         raise ECGFileError(f"{path} holds too many or too deep groups; save the ECG's alone")
     for name in group:
-        if name.startswith("#") or not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        if name.startswith("#") or group.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
             continue
         thing = group[name]
         if isinstance(thing, h5py.Group):
             small |= {f"{prefix}{name}@{key}": value for key, value in _attributes(thing).items()}
             _collect(path, thing, f"{prefix}{name}/", datasets, small, depth + 1)
-        elif isinstance(thing, h5py.Dataset) and thing.shape is not None:
-            if thing.dtype.kind in "iufb" and thing.external is None and not thing.is_virtual:
+        elif isinstance(thing, h5py.Dataset) and thing.shape is not None and _is_inside(thing):
+            if thing.dtype.kind in "iufb":
                 datasets[prefix + name] = thing
-            if thing.size <= _MAX_SMALL and thing.external is None and not thing.is_virtual:
+            if thing.size <= _MAX_SMALL:
                 small[prefix + name] = _text_of_matlab(thing)
+
+
+def _is_inside(dataset: Any) -> bool:
+    """Whether a dataset's values lie in its own file."""
+    import h5py
+
+    created = dataset.id.get_create_plist()
+    return not created.get_external_count() and created.get_layout() != h5py.h5d.VIRTUAL
 
 
 def _text_of_matlab(dataset: Any) -> Any:
@@ -124,6 +133,10 @@ def _text_of_matlab(dataset: Any) -> Any:
 
 
 def _attributes(thing: Any) -> dict[str, Any]:
+    from h5py import h5a
+
+    if not h5a.get_num_attrs(thing.id):
+        return {}
     return {name: thing.attrs[name] for name in list(thing.attrs)[:100]}
 
 

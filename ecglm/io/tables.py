@@ -13,6 +13,7 @@ import math
 import re
 import warnings
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,10 @@ def parse(path: Path, hints: Hints) -> Recording:
 
 def _dialect(lines: list[str]) -> tuple[str, str]:
     """Delimiter and decimal sign, by the lines that are mostly numbers."""
-    sample = [line for line in lines if re.search(r"\d", line) and not line.lstrip().startswith("#")][-20:]
+    numbers = (
+        line for line in reversed(lines) if re.search(r"\d", line) and not line.lstrip().startswith("#")
+    )
+    sample = list(islice(numbers, 20))[::-1]
     text = "\n".join(sample)
     if "\t" in text:
         delimiter = "\t"
@@ -223,9 +227,10 @@ def _is_numeric(line: str, delimiter: str, decimal: str) -> bool:
 
 def _read_preamble(path: Path, content: bytes) -> _Table:
     """Go down to the first line of numbers, and keep what the lines above say."""
-    window = content[: 1 << 20]
-    text = window.decode("utf-8-sig", "replace")
-    lines = text.splitlines(keepends=True)[: _MAX_PREAMBLE + 50]
+    num_lines = _MAX_PREAMBLE + 50
+    short = content[: 1 << 16]
+    window = short if short.count(b"\n") > num_lines else content[: 1 << 20]
+    lines = window.decode("utf-8-sig", "replace").splitlines(keepends=True)[:num_lines]
     delimiter, decimal = _dialect([line.rstrip("\r\n") for line in lines])
     table = _Table(delimiter, decimal, body=3 if content.startswith(b"\xef\xbb\xbf") else 0)
     for number, raw in enumerate(lines[: _MAX_PREAMBLE + 1]):
@@ -312,45 +317,61 @@ def _apply_preamble(recording: Recording, table: _Table) -> None:
 
 def _numbers(path: Path, content: bytes, table: _Table) -> np.ndarray:
     """(lines, fields) float64, NaN where a field is empty."""
-    body = content[table.body :]
-    first_line = body[: body.find(b"\n") + 1 or len(body)].decode("utf-8", "replace").strip()
+    end = content.find(b"\n", table.body) + 1 or len(content)
+    first_line = content[table.body : end].decode("utf-8", "replace").strip()
     fields = _fields(first_line, table.delimiter)
     while len(fields) > max(len(table.names), 1) and not fields[-1]:
         fields.pop()
     words = _number(fields[0], table.decimal) is None
     if not words:
         wide = len(fields) > _MAX_COLUMNS
-        quick = _numbers_by_line(body, table) if wide else _numbers_by_pandas(body, table)
+        if wide:
+            quick = _numbers_by_line(content[table.body :], table)
+        elif table.delimiter == " ":
+            quick = _numbers_between_blanks(content[table.body :], table)
+        else:
+            quick = _numbers_by_arrow(content, table, len(fields))
         if quick is not None and quick.shape[1] == len(fields):
             return quick
-    return _numbers_slowly(path, body, table, len(fields))
+    return _numbers_slowly(path, content[table.body :], table, len(fields))
 
 
-def _numbers_by_pandas(body: bytes, table: _Table) -> np.ndarray | None:
+def _numbers_by_arrow(content: bytes, table: _Table, width: int) -> np.ndarray | None:
     """(lines, fields) float64, where all fields are numbers, empty or NaN; None where something else is."""
+    import pyarrow
+    from pyarrow import csv as arrow
+
+    names = [str(number) for number in range(width)]
+    try:
+        read = arrow.read_csv(
+            pyarrow.BufferReader(pyarrow.py_buffer(content).slice(table.body)),
+            arrow.ReadOptions(use_threads=False, column_names=names, block_size=len(content)),
+            arrow.ParseOptions(delimiter=table.delimiter),
+            arrow.ConvertOptions(
+                column_types=dict.fromkeys(names, pyarrow.float64()), decimal_point=table.decimal
+            ),
+        )
+    except pyarrow.ArrowException:
+        return None
+    return np.stack([column.to_numpy() for column in read.columns]).T
+
+
+def _numbers_between_blanks(body: bytes, table: _Table) -> np.ndarray | None:
+    """The same where any number of blanks separates the fields."""
     import pandas
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # columns of mixed types, which are refused below
         try:
             frame = pandas.read_csv(
-                io.BytesIO(body),
-                sep=r"\s+" if table.delimiter == " " else table.delimiter,
-                header=None,
-                decimal=table.decimal,
-                skipinitialspace=True,
-                engine="c",
+                io.BytesIO(body), sep=r"\s+", header=None, decimal=table.decimal, engine="c"
             )
         except (ValueError, OverflowError, MemoryError):  # ParserError is a ValueError
             return None
     if any(kind.kind not in "iuf" for kind in frame.dtypes):
         return None
     values: np.ndarray = frame.to_numpy(np.float64)
-    if np.isnan(values).any():  # an empty field, or a line that is too short?
-        fields = len(values) * (values.shape[1] - 1)
-        if table.delimiter == " " or body.count(table.delimiter.encode()) != fields:
-            return None
-    return values
+    return None if np.isnan(values).any() else values  # a word for unknown, or a line that is too short
 
 
 def _numbers_by_line(body: bytes, table: _Table) -> np.ndarray | None:

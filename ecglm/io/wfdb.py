@@ -94,16 +94,16 @@ def parse(path: Path, hints: Hints) -> Recording:
 
 def find_header(path: Path) -> Path | None:
     """The header of the record that a path means by its name or by one of its signal files."""
-    if path.suffix == ".hea" and os.path.isfile(path):
+    name = os.fspath(path)
+    if path.suffix == ".hea" and os.path.isfile(name):
         return path
     if not path.name:
         return None
     # The name with .hea added comes first: record names may hold dots.
-    header = path.with_name(path.name + ".hea")
-    if os.path.isfile(header):
-        return header
-    header = path.with_suffix(".hea")
-    return header if os.path.isfile(header) and os.path.isfile(path) else None
+    if os.path.isfile(f"{name}.hea"):
+        return Path(f"{name}.hea")
+    header = f"{os.path.splitext(name)[0]}.hea"
+    return Path(header) if os.path.isfile(header) and os.path.isfile(name) else None
 
 
 def files_of(path: Path) -> list[Path]:
