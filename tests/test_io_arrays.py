@@ -255,6 +255,41 @@ def test_hdf5_layouts(tmp_path, ecg):
     same(ecg, tmp_path / "leads.h5")
 
 
+def test_of_a_long_array_the_span_alone_is_read(tmp_path, ecg):
+    """As many samples as are never read at once, in a file with a hole; rows or columns are leads."""
+    span = dict(start=1e5 / RATE, stop=1e5 / RATE + 3)
+    for name, shape in (("rows", (12, 30_000_000)), ("columns", (30_000_000, 12))):
+        values = np.lib.format.open_memmap(tmp_path / f"{name}.npy", "w+", np.float32, shape)
+        (values if name == "rows" else values.T)[:, 100_000:101_500] = ecg.signal
+        values.flush()
+        same(ecg, tmp_path / f"{name}.npy", **HINTS, **span)
+        with pytest.raises(ECGFileError, match="at most .* are read at once"):
+            read(tmp_path / f"{name}.npy", **HINTS)
+
+
+def test_hdf5_spans_of_every_layout(tmp_path, ecg):
+    h5py = pytest.importorskip("h5py", reason="the extra `formats` reads HDF5")
+    many = np.stack([ecg.signal * 0.9, ecg.signal])
+    with h5py.File(tmp_path / "leads.h5", "w") as file:
+        for name, values in zip(ecg.leads, ecg.signal, strict=True):
+            file[f"ecg/{name}"] = values
+    with h5py.File(tmp_path / "many.h5", "w") as file:
+        file["signal"] = many
+    with h5py.File(tmp_path / "matlab.h5", "w") as file:  # whose axes MATLAB 7.3 saves in reverse
+        file["signal"] = many.T
+        file["signal"].attrs["MATLAB_class"] = np.bytes_("single")
+    for shape in ((1, -1), (-1, 1), (-1,)):
+        with h5py.File(tmp_path / f"one{len(shape)}{shape[0]}.h5", "w") as file:
+            file["signal"] = ecg.signal[1].reshape(shape)
+    for path in sorted(tmp_path.iterdir()):
+        one = path.stem.startswith("one")
+        hints = HINTS | {"leads": "II"} if one else HINTS
+        hints = hints | ({"index": 1} if path.stem in ("many", "matlab") else {})
+        found = read(path, start=1, stop=2.5, **hints)
+        expected = ecg.signal[1:2, 500:1250] if one else ecg.signal[:, 500:1250]
+        np.testing.assert_array_equal(found.signal, expected, err_msg=path.name)
+
+
 def test_hdf5_links_and_foreign_storage_are_not_followed(tmp_path, ecg):
     h5py = pytest.importorskip("h5py", reason="the extra `formats` reads HDF5")
     (tmp_path / "secret.bin").write_bytes(np.ones((12, 500)).tobytes())

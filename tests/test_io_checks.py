@@ -1,5 +1,6 @@
 """What reading decides for every format: leads, units, rates, padding, and what it finds wrong."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,30 @@ def test_a_wrong_gain_is_flagged_and_nothing_is_rescaled(normals, factor):
         np.testing.assert_allclose(found.signal, ecg.signal * factor, rtol=1e-5)
         flagged += "implausible amplitude" in warnings(found)
     assert flagged >= 0.9 * len(normals)
+
+
+def test_unknown_stretches_do_not_make_a_wrong_gain(normals):
+    signal = normals[0].signal.copy()
+    signal[:, 1500:] = np.nan
+    signal[3:, :1000] = np.nan
+    assert not check(replace(normals[0], signal=signal))
+    signal[5] = np.nan
+    assert check(replace(normals[0], signal=signal)) == ["lead aVF is unknown"]
+
+
+def test_a_page_of_four_columns_says_nothing_of_cables(normals):
+    """Nor does a recording whose electrodes were put on late."""
+    for ecg in normals:
+        signal = ecg.signal.copy()
+        for column in range(4):
+            signal[3 * column : 3 * column + 3, : 1250 * column] = np.nan
+            signal[3 * column : 3 * column + 3, 1250 * (column + 1) :] = np.nan
+        signal[1] = ecg.signal[1]
+        assert not check(replace(ecg, signal=signal))
+        late = np.concatenate([np.full((12, 20_000), np.nan, np.float32), ecg.signal], axis=1)
+        assert check(replace(ecg, signal=late)) == check(ecg)
+    late[:] = np.nan
+    assert check(replace(ecg, signal=late)) == ["no sample of any lead is known"]
 
 
 def test_ecgs_in_true_millivolts_are_not_flagged(normals):

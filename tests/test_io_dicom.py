@@ -208,7 +208,7 @@ HOSTILE = {
     "truncated": (lambda counts: dicom_file([twelve(counts)])[:-5000], "damaged|bytes of them"),
     "4 billion samples": (
         lambda counts: dicom_file([twelve(counts, samples=4_000_000_000)]),
-        "too much to read",
+        "but has 24,000 bytes",
     ),
     "more samples than bytes": (
         lambda counts: dicom_file([twelve(counts, samples=1001)]),

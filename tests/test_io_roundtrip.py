@@ -8,7 +8,7 @@ import pydicom
 import pytest
 import wfdb
 
-from ecglm import ECG, LEADS_12, read, simulate, write
+from ecglm import ECG, LEADS_12, ECGFileError, read, simulate, write
 
 STEPS = {".hea": 1e-3, ".edf": 5e-4, ".dcm": 5e-4, ".xml": 1e-4, ".csv": 1e-6, ".npz": 0.0}  # mV
 
@@ -73,6 +73,15 @@ def test_an_unknown_lead_stays_unknown(tmp_path, ecg, suffix):
     signal[4], signal[7, 100:150] = np.nan, np.nan
     found = read(write(ECG(signal, 500, LEADS_12), tmp_path / f"out{suffix}"))
     np.testing.assert_array_equal(np.isnan(found.signal), np.isnan(signal))
+
+
+@pytest.mark.parametrize("suffix", STEPS)
+def test_a_span_is_that_of_the_whole(tmp_path, ecg, suffix):
+    path = write(ecg, tmp_path / f"out{suffix}")
+    part = read(path, start=1.5, stop=4)
+    np.testing.assert_array_equal(part.signal, read(path).signal[:, 750:2000])
+    with pytest.raises(ECGFileError, match="lasts 10 s; start=9 and stop=11 name no part"):
+        read(path, start=9, stop=11)
 
 
 def test_a_suffix_that_names_no_format_is_refused(tmp_path, ecg):

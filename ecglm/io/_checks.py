@@ -106,11 +106,17 @@ def check(ecg: ECG) -> list[str]:
     leads, rate = ecg.leads, ecg.sampling_rate
     if ecg.num_samples < rate or not leads:  # less than a second says nothing
         return []
-    steep = steep_parts(ecg.signal, rate)
+    signal = ecg.signal
+    if np.isnan(signal[:, 0]).all():  # the monitor ran before the electrodes were on
+        signal = signal[:, np.argmin(np.isnan(signal).all(axis=0)) :]
+        if np.isnan(signal[:, 0]).all():
+            return ["no sample of any lead is known"]
+    steep = steep_parts(signal, rate)
     if not steep.size:
         return []
     products = (steep @ steep.T / steep.shape[1]).tolist()
     sizes = [products[row][row] for row in range(len(leads))]
+    known = steep
     if not math.isfinite(sum(sizes)):
         steep = np.nan_to_num(steep, nan=0.0, posinf=0.0, neginf=0.0)
         products = (steep @ steep.T / steep.shape[1]).tolist()
@@ -120,14 +126,23 @@ def check(ecg: ECG) -> list[str]:
         return ["every lead is flat"]
     found = []
     if len(row) < len(leads):
-        found += [f"lead {name} is flat" for name in leads if name not in row]
+        longer = signal.shape[1] > _WINDOW * rate
+        for number, name in enumerate(leads):
+            if name not in row:
+                what = "unknown" if np.isnan(known[number]).all() else "flat"
+                found.append(f"lead {name} is {what}" + f" for the first {_WINDOW:g} s" * longer)
         steep = steep[list(row.values())]
     found += _amplitude(steep) + _ranges(ecg.signal)
     contradicting = _limb_leads(ecg, products, row)
     found += contradicting
     if not contradicting and all(name in row for name in EIGHT_LEADS):
         rows = [row[name] for name in EIGHT_LEADS]
-        cables = exchanged_cables([[products[one][other] for other in rows] for one in rows])
+        eight = [[products[one][other] for other in rows] for one in rows]
+        if known is not steep:  # by what all eight know, if that is 2 s at least: no page of four columns
+            known = known[rows]
+            known = known[:, np.isfinite(known).all(axis=0)]
+            eight = (known @ known.T).tolist() if known.shape[1] >= _BLOCK else []
+        cables = exchanged_cables(eight) if eight else None
         if cables:
             found.append(
                 f"the limb leads lie to the chest leads as if cables were exchanged, most likely {cables} "
@@ -137,9 +152,13 @@ def check(ecg: ECG) -> list[str]:
 
 
 def _amplitude(steep: np.ndarray) -> list[str]:
-    """The steepest 20 ms of each 2 s, median over time and leads: a QRS of 1 mV has about 1 mV."""
+    """The steepest 20 ms of each 2 s, median over time and leads: a QRS of 1 mV has about 1 mV.
+
+    Stretches that are unknown in a lead, which are zeros here, do not count.
+    """
     blocks = max(steep.shape[1] // _BLOCK, 1)
     size = np.abs(steep[:, : blocks * _BLOCK]).reshape(len(steep) * blocks, -1).max(axis=1).tolist()
+    size = [each for each in size if each > 0] or [0.0]
     typical = sorted(size)[len(size) // 2]
     low, high = _TWELVE_BOUNDS if len(steep) > 3 else _FEW_BOUNDS
     if low <= typical <= high:

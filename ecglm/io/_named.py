@@ -4,6 +4,7 @@ numbers are its rate, unit and lead names.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -154,32 +155,41 @@ def check_array(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> None:
         )
     if _size(shape) > MAX_SAMPLES:
         raise ECGFileError(
-            f"{path} announces {_size(shape):,} samples; at most {MAX_SAMPLES:,} are read at once"
+            f"{path} announces {_size(shape):,} samples; at most {MAX_SAMPLES:,} are read at once; "
+            "pass start= and stop= in seconds"
         )
 
 
-def oriented(
-    path: Path, values: np.ndarray, hints: Hints, names: list[str], assumed: list[str]
-) -> np.ndarray:
-    """(leads, samples) of an array that may lie the other way round."""
-    if values.ndim == 1:
-        return values[None]
+def _samples_first(
+    path: Path, shape: tuple[int, ...], hints: Hints, names: list[str], assumed: list[str]
+) -> bool:
+    """Whether an array is (samples, leads) or (samples,), not (leads, samples)."""
+    if len(shape) == 1:
+        return True
     leads = len(hints.leads or names)
-    rows, columns = values.shape
+    rows, columns = shape
     if leads in (rows, columns) and rows != columns:
-        return values if leads == rows else values.T
+        return leads != rows
     if min(rows, columns) > MAX_LEADS:
         raise ECGFileError(f"{path}: {rows} x {columns} values; one side must be at most {MAX_LEADS} leads")
     if max(rows, columns) <= MAX_LEADS:
         assumed.append(f"the {rows} rows are leads, the {columns} columns samples; leads= decides otherwise")
-        return values
-    return values if rows < columns else values.T
+        return False
+    return rows >= columns
+
+
+def span_of(path: Path, length: int, hints: Hints, rate: float | None) -> slice:
+    """The samples that `start` and `stop` ask for; all where they do not, or no rate is known yet."""
+    rate = hints.sampling_rate or rate
+    if not hints.cropping or rate is None or not 0 < rate < math.inf:
+        return slice(0, length)
+    return slice(*hints.span(path, length, rate))
 
 
 def recording(
     path: Path,
     kind: str,
-    values: np.ndarray,
+    values: Any,
     small: Mapping[str, Any],
     hints: Hints,
     record: int | None = None,
@@ -189,16 +199,24 @@ def recording(
     Args:
         path: the file.
         kind: the format's name for people.
-        values: (leads, samples), (samples, leads) or (samples,).
+        values: (leads, samples), (samples, leads) or (samples,): an array, or what has its shape and dtype
+            and reads the part that is asked for.
         small: what else the file holds: rate, unit, leads, age, sex.
         hints: as `read` got them.
         record: which one of many it is.
     """
     assumed: list[str] = []
     rate, unit, names = described(small)
-    rows = oriented(path, values, hints, names, assumed)
-    if names and len(names) != len(rows):
-        raise ECGFileError(f"{path}: {len(names)} leads are named, the signal has {len(rows)}; pass leads=")
+    turned = _samples_first(path, values.shape, hints, names, assumed)
+    count, length = (values.shape[1:] or (1,))[0], values.shape[0]
+    if not turned:
+        count, length = length, count
+    if names and len(names) != count:
+        raise ECGFileError(f"{path}: {len(names)} leads are named, the signal has {count}; pass leads=")
+    span = span_of(path, length, hints, rate)
+    check_array(path, values.dtype, (count, span.stop - span.start))
+    rows = np.asarray(values[span] if turned else values[:, span])
+    rows = rows.reshape(span.stop - span.start, count).T if turned else rows
     whole = None
     if rows.dtype.itemsize > (4 if rows.dtype.kind == "f" else 2):
         rows = rows.astype(np.float64, copy=False)
@@ -212,4 +230,5 @@ def recording(
     known = {"m": "male", "male": "male", "f": "female", "female": "female"}
     if isinstance(sex, str) and sex.lower() in known:
         metadata["sex"] = known[sex.lower()]
-    return Recording(path, kind, channels, rate, metadata, assumed=assumed, rows=whole)
+    cropped = span != slice(0, length)
+    return Recording(path, kind, channels, rate, metadata, assumed=assumed, cropped=cropped, rows=whole)

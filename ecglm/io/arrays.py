@@ -53,10 +53,9 @@ def parse(path: Path, hints: Hints) -> Recording:
             size = path.stat().st_size
             dtype, shape, fortran = _header(path, file, size)
             _check(path, dtype, shape, size - file.tell())
-            index, part = _named.pick(path, shape, hints)
-            _named.check_array(path, dtype, part)
+            index, _ = _named.pick(path, shape, hints)
             mapped = np.memmap(file, dtype, "r", file.tell(), shape, "F" if fortran else "C")
-            values = np.array(mapped if index is None else mapped[index])
+            values = mapped if index is None else mapped[index]
             return _named.recording(path, "NumPy", values, {}, hints, index)
     return _parse_npz(path, hints)
 

@@ -23,6 +23,7 @@ import numpy as np
 from ecglm.ecg import LEADS_12, ECGFileError, standard_lead
 from ecglm.io._common import MAX_LEADS, MAX_SAMPLES, Channel, Hints, Recording, read_bytes
 from ecglm.io._dicom_written import FILTERS, IMPRESSION, write_dicom
+from ecglm.io._named import span_of
 from ecglm.io._xml import beats_of, iso_time, sex_of, tidy, to_number, years_between
 from ecglm.io.scp import LEADS_BY_NUMBER
 
@@ -158,6 +159,7 @@ class _Group:
     offset: float  # seconds
     item: Dataset
     channels: list[Channel]
+    cropped: bool  # whether only a span of it was read
 
     @property
     def length(self) -> int:
@@ -182,7 +184,9 @@ def _recording(path: Path, content: bytes, hints: Hints) -> Recording:
             f"{path} holds {len(items)} multiplex groups; index={hints.index} is none of them, counted from 0"
         )
     chosen = range(len(items)) if hints.index is None else [hints.index]
-    groups = [_group(path, k, items[k], opened.order, warnings) for k in chosen]
+    # One group alone is cut before its samples are converted, several after they lie on one time axis.
+    alone = hints if len([k for k in chosen if not _is_derived(items[k])]) == 1 else Hints()
+    groups = [_group(path, k, items[k], opened.order, alone, warnings) for k in chosen]
     recorded = [group for group in groups if not group.derived] or groups[:1]
     if not any(not group.derived for group in groups) and hints.index is None:
         warnings.append("the object holds derived waveforms only, e.g. median beats; the first group is read")
@@ -202,6 +206,7 @@ def _recording(path: Path, content: bytes, hints: Hints) -> Recording:
         identity,
         assumed=assumed,
         warnings=warnings,
+        cropped=any(group.cropped for group in used),
     )
 
 
@@ -211,7 +216,13 @@ def _kind(dataset: Dataset) -> str:
     return UID(str(dataset.get("SOPClassUID", ""))).name.removesuffix(" Waveform Storage") or "waveform"
 
 
-def _group(path: Path, number: int, item: Dataset, order: str, warnings: list[str]) -> _Group:
+def _is_derived(item: Dataset) -> bool:
+    label = str(item.get("MultiplexGroupLabel") or "")
+    return str(item.get("WaveformOriginality") or "") == "DERIVED" or bool(_DERIVED.search(label))
+
+
+def _group(path: Path, number: int, item: Dataset, order: str, hints: Hints, warnings: list[str]) -> _Group:
+    """One group; of its samples, unless it is derived, those that `start` and `stop` ask for."""
     where = f"{path}: multiplex group {number + 1}"
     count, samples = (
         _whole(where, item, "NumberOfWaveformChannels"),
@@ -219,10 +230,6 @@ def _group(path: Path, number: int, item: Dataset, order: str, warnings: list[st
     )
     if not 1 <= count <= MAX_LEADS:
         raise ECGFileError(f"{where} claims {count} channels; 1 to {MAX_LEADS} are read")
-    if count * samples > MAX_SAMPLES:
-        raise ECGFileError(
-            f"{where} claims {samples:,} samples of {count} channels; that is too much to read"
-        )
     coding = (_whole(where, item, "WaveformBitsAllocated"), str(item.get("WaveformSampleInterpretation", "")))
     if coding not in _DTYPES:
         raise ECGFileError(
@@ -237,7 +244,16 @@ def _group(path: Path, number: int, item: Dataset, order: str, warnings: list[st
             f"{where} claims {samples:,} samples of {count} channels, but has {len(data):,} bytes of them; "
             "fetch it again"
         )
-    counts = np.frombuffer(data, dtype, count * samples).reshape(samples, count)
+    rate, offset = _float(item, _RATE), _float(item, _OFFSET) or 0.0
+    if rate is not None and rate <= 0:
+        raise ECGFileError(f"{where} states a sampling rate of {rate:g} Hz; it must be above 0")
+    derived = _is_derived(item)
+    span = slice(0, samples) if derived else span_of(path, samples, hints, rate)
+    if count * (span.stop - span.start) > MAX_SAMPLES:
+        raise ECGFileError(
+            f"{where} holds {samples:,} samples of {count} channels; pass start= and stop= to read a part"
+        )
+    counts = np.frombuffer(data, dtype, count * samples).reshape(samples, count)[span]
     definitions = list(item.get("ChannelDefinitionSequence") or [])
     if len(definitions) != count:
         raise ECGFileError(f"{where} has {count} channels, but describes {len(definitions)}; it is damaged")
@@ -246,12 +262,9 @@ def _group(path: Path, number: int, item: Dataset, order: str, warnings: list[st
         _channel(where, definition, counts[:, k], padding, warnings)
         for k, definition in enumerate(definitions)
     ]
-    rate, offset = _float(item, _RATE), _float(item, _OFFSET) or 0.0
-    if rate is not None and rate <= 0:
-        raise ECGFileError(f"{where} states a sampling rate of {rate:g} Hz; it must be above 0")
     label = str(item.get("MultiplexGroupLabel") or "")
-    derived = str(item.get("WaveformOriginality") or "") == "DERIVED" or bool(_DERIVED.search(label))
-    return _Group(number, label, derived, rate, offset / 1000, item, channels)
+    cropped = span != slice(0, samples)
+    return _Group(number, label, derived, rate, offset / 1000, item, channels, cropped)
 
 
 def _channel(

@@ -53,16 +53,16 @@ def parse(path: Path, hints: Hints) -> Recording:
         matlab = "MATLAB_class" in own
         shape = tuple(reversed(dataset.shape)) if matlab else dataset.shape
         index, part = _named.pick(path, _without_ones(shape), hints)
-        values = _values(path, dataset, (index if not matlab else None))
-        values = values.T if matlab else values
-        values = values.reshape(part) if index is None or not matlab else values[index]
+        values = _Record(dataset, index, part, matlab)
+        _check_packing(path, dataset, values.shape)
         small = {name: each for name, each in small.items() if name != chosen}
         small |= {f"{chosen}@{name}": each for name, each in own.items()}
         recording = _named.recording(path, "HDF5", values, _bare(small), hints, index)
         _known_layout(recording, chosen.rsplit("/", 1)[-1], dataset, hints)
         exam = datasets.get("exam_id")
         if index is not None and exam is not None and exam.shape[:1] == dataset.shape[:1]:
-            recording.metadata["record_id"] = str(_named.scalar(_values(path, exam, index)))
+            _check_packing(path, exam, exam.shape[1:])
+            recording.metadata["record_id"] = str(_named.scalar(exam[index]))
         return recording
 
 
@@ -149,10 +149,35 @@ def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (max(shape),) if len(shape) == 2 and 1 in shape else shape
 
 
-def _values(path: Path, dataset: Any, index: int | None) -> np.ndarray:
-    """One record of a dataset, or all of it; refused before it is read where the file is too small for it."""
-    shape = dataset.shape if index is None else dataset.shape[1:]
-    _named.check_array(path, dataset.dtype, shape)
+class _Record:
+    """One record of a dataset, of which only the part that is asked for is read.
+
+    Args:
+        dataset: in the file's order of axes.
+        index: which record of many; None of one.
+        shape: the record's own.
+        reverse: whether its axes are those of the dataset in reverse, as MATLAB saves them.
+    """
+
+    def __init__(self, dataset: Any, index: int | None, shape: tuple[int, ...], reverse: bool) -> None:
+        self.shape, self.dtype = shape, dataset.dtype
+        self._dataset, self._index, self._reverse = dataset, index, reverse
+
+    def __getitem__(self, key: slice | tuple[slice, ...]) -> np.ndarray:
+        place: list[Any] = [*key] if isinstance(key, tuple) else [key]
+        place += [slice(None)] * (len(self.shape) - len(place))
+        if self._index is not None:
+            place.insert(0, self._index)
+        if self._reverse:
+            place.reverse()
+        if len(place) < len(self._dataset.shape):  # a vector that is saved as a matrix
+            place.insert(self._dataset.shape.index(1), 0)
+        values = np.asarray(self._dataset[tuple(place)])
+        return values.T if self._reverse else values
+
+
+def _check_packing(path: Path, dataset: Any, shape: tuple[int, ...]) -> None:
+    """Refuse a dataset that is too large for its file, before anything of that shape is read."""
     announced = int(np.prod(shape, dtype=np.int64)) * dataset.dtype.itemsize
     if announced > _MAX_RATIO * max(path.stat().st_size, 4096):
         raise ECGFileError(f"{path} unpacks to {announced:,} bytes; no ECG does, it is not read")
@@ -160,8 +185,6 @@ def _values(path: Path, dataset: Any, index: int | None) -> np.ndarray:
         chunk = int(np.prod(dataset.chunks, dtype=np.int64)) * dataset.dtype.itemsize
         if chunk > 1 << 28:
             raise ECGFileError(f"{path} is packed in pieces of {chunk:,} bytes; at most 256 MB are unpacked")
-    values: np.ndarray = np.asarray(dataset[()] if index is None else dataset[index])
-    return values
 
 
 def _one_dataset_per_lead(datasets: dict[str, Any]) -> dict[str, Any]:
@@ -177,14 +200,18 @@ def _one_dataset_per_lead(datasets: dict[str, Any]) -> dict[str, Any]:
 def _of_leads(path: Path, leads: dict[str, Any], small: dict[str, Any], hints: Hints) -> Recording:
     _named.pick(path, (1,), hints)
     rate, unit, _ = _named.described(_bare(small))
+    own = {name: _named.described(_attributes(dataset)) for name, dataset in leads.items()}
+    rate = rate or next((each[0] for each in own.values() if each[0]), None)
+    length = next(iter(leads.values())).size
+    span = _named.span_of(path, length, hints, rate)
     channels = []
     for name, dataset in leads.items():
-        own_rate, own_unit, _ = _named.described(_attributes(dataset))
-        rate = rate or own_rate
-        values = _values(path, dataset, None).reshape(-1).astype(np.float64)
-        channels.append(Channel(name, values, own_unit or unit))
+        _named.check_array(path, dataset.dtype, (span.stop - span.start,))
+        _check_packing(path, dataset, dataset.shape)
+        values = _Record(dataset, None, (length,), reverse=False)[span].astype(np.float64)
+        channels.append(Channel(name, values, own[name][1] or unit))
     channels.sort(key=lambda each: LEADS_12.index(standard_lead(each.name)))
-    return Recording(path, "HDF5", channels, rate)
+    return Recording(path, "HDF5", channels, rate, cropped=span != slice(0, length))
 
 
 def _known_layout(recording: Recording, name: str, dataset: Any, hints: Hints) -> None:
