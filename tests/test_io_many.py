@@ -45,6 +45,14 @@ def test_a_folder_gives_each_recording_once(folder):
         list(read_many(folder / "gone"))
 
 
+def test_another_format_beside_a_wfdb_record_of_its_name_is_a_recording(folder, tmp_path):
+    write(read(folder / "a"), folder / "a.xml")
+    write(read(folder / "a"), folder / "a.csv")  # tables beside a record tell of it
+    assert names(sources(folder)) == ["a.hea", "a.xml", "b/c.npz", "b/d.csv", "b/e.hea"]
+    done = convert_files(folder, tmp_path / "out", "edf")
+    assert len(done.written) == 4 and "a.xml would overwrite" in done.failed[0][1]
+
+
 def test_a_records_list_decides(folder):
     (folder / "RECORDS").write_text("b/e\nb/gone\na\n")
     assert names(sources(folder)) == ["b/e.hea", "b/gone", "a.hea"]
@@ -120,6 +128,25 @@ def test_inspect_on_the_command_line(folder):
         "inspect", folder / "raw.npy", "--sampling-rate", 500, "--unit", "uV", "--leads", "I II"
     )
     assert code == 0 and "leads I II, as given" in out and "unit uV, as given" in out
+
+
+def test_inspect_takes_folders_and_names_the_format_wherever_the_file_is(folder, monkeypatch):
+    monkeypatch.chdir(folder / "b")
+    assert [inspect(name)["format"] for name in ("c.npz", "d.csv", "e", "e.dat")] == [
+        *("NumPy", "CSV", "WFDB", "WFDB")
+    ]
+    np.savez(folder / "many.npz", signal=np.ones((2, 1, 5)), fs=5, unit="mV", leads=["II"])
+    code, out, _ = run("inspect", folder, "--json")
+    found = json.loads(out)
+    assert code == 0 and [each["format"] for each in found] == ["WFDB", *["NumPy"] * 3, "CSV", "WFDB"]
+    assert [each.get("index") for each in found] == [None, 0, 1, None, None, None]
+
+
+@pytest.mark.parametrize("command", ["inspect", "convert-file", "deidentify"])
+def test_a_folder_without_recordings_is_said(tmp_path, command):
+    more = {"inspect": (), "convert-file": ("-o", tmp_path / "out", "--to", "csv")}
+    _, _, error = run(command, tmp_path, *more.get(command, ("-o", tmp_path / "out")))
+    assert "ValueError: there is no recording in" in error and not (tmp_path / "out").exists()
 
 
 def test_convert_file_on_the_command_line(folder, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -150,26 +151,37 @@ def inspect(
 ) -> None:
     """Say what ECG files are: format, leads, rate, units, what was assumed, warnings, checksums."""
     from ecglm.io.inspection import inspect
+    from ecglm.io.many import sources
 
     hints = given(
         sampling_rate=sampling_rate, unit=unit, leads=leads, allow_truncated=allow_truncated, index=index
     )
-    found, failed = [], []
+    chosen: list[tuple[str, dict[str, Any]]] = []
     for file in files:
+        if Path(file).is_dir() or Path(file).name.startswith("RECORDS"):
+            for each in sources(file, index=index):
+                chosen.append((str(each.path), {} if each.index is None else {"index": each.index}))
+        else:
+            chosen.append((file, {}))
+    alone = len(files) == len(chosen) == 1
+    found, failed = [], 0
+    for file, which in chosen:
         try:
-            found.append(inspect(file, **hints))
+            found.append(inspect(file, **hints | which) | which)
         except (ValueError, OSError) as error:
-            if len(files) == 1:
+            if alone:
                 raise
-            failed.append(file)
-            found.append({"file": file, "error": " ".join(str(error).split())})
+            failed += 1
+            found.append({"file": file, "error": " ".join(str(error).split())} | which)
     if as_json:
-        print_json(found[0] if len(files) == 1 else found)
+        print_json(found[0] if alone else found)
     else:
         for number, each in enumerate(found):
             typer.echo("\n" * bool(number) + _describe(each))
     if failed:
-        raise ValueError(f"{len(failed)} of {len(files)} files cannot be read")
+        raise ValueError(f"{failed} of {len(chosen)} files cannot be read")
+    if not chosen:
+        raise _nothing(files)
 
 
 @app.command(name="convert-file")
@@ -214,6 +226,8 @@ def convert_file(
         typer.echo(write(read(files[0], **hints), out))
         return
     found = list(sources(files, index=index))
+    if not found:
+        raise _nothing(files)
     with progress(len(found)) as tick:
         done = convert_files(
             found, out, to, overwrite=overwrite, on_progress=lambda source: tick(source.path.name), **hints
@@ -262,6 +276,8 @@ def deidentify(
             found += sources(file, index=index)
         except (ValueError, OSError) as error:
             failed.append(error)
+    if not found and not failed:
+        raise _nothing(files)
     with progress(len(found)) as tick:
         for number, source in enumerate(found, start=1):
             try:
@@ -285,6 +301,10 @@ def deidentify(
         typer.echo(f"  {' '.join(str(error).split())}", err=True)
     if failed:
         raise ValueError(f"{len(failed)} of {len(done) + len(failed)} files were not written")
+
+
+def _nothing(files: Sequence[str | Path]) -> ValueError:
+    return ValueError(f"there is no recording in {', '.join(map(str, files))}")
 
 
 def _describe(found: dict[str, Any]) -> str:

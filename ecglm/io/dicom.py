@@ -37,6 +37,7 @@ MAX_INFLATED = 32 << 20
 MAX_GROUPS = 64
 """Multiplex groups of one object; the standard allows 5."""
 
+_WAVEFORMS = "1.2.840.10008.5.1.4.1.1.9."  # so begin the classes of objects that hold some
 _DEFLATED, _BIG_ENDIAN = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"
 _DTYPES = {
     (8, "SB"): "i1", (8, "UB"): "u1", (16, "SS"): "i2", (16, "US"): "u2", (32, "SL"): "i4", (32, "UL"): "u4",
@@ -175,7 +176,9 @@ def _recording(path: Path, content: bytes, hints: Hints) -> Recording:
         what = "a PDF document" if "EncapsulatedDocument" in dataset else "no waveform"
         if not len(dataset):
             raise ECGFileError(f"{path} is no DICOM file, or ends within its header; fetch it again")
-        raise ECGFileError(f"{path} is a DICOM object ({modality}) with {what}; there is no ECG in it")
+        cut = str(dataset.get("SOPClassUID", "")).startswith(_WAVEFORMS)
+        why = "such an object has one, so it ends early; fetch it again" if cut else "there is no ECG in it"
+        raise ECGFileError(f"{path} is a DICOM object ({modality}) with {what}; {why}")
     if len(items) > MAX_GROUPS:
         raise ECGFileError(f"{path} holds {len(items)} multiplex groups; at most {MAX_GROUPS} are read")
     warnings: list[str] = []

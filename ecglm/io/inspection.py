@@ -37,9 +37,10 @@ def inspect(path: str | os.PathLike, **hints: Any) -> dict[str, Any]:
     assumed, warnings = metadata.pop("assumed", []), metadata.pop("warnings", [])
     metadata.pop("source", None)
     files = module.files_of(found) if hasattr(module, "files_of") else [found]
+    kind = ecg.metadata["source"].removesuffix(f" {files[0]}")
     return {
         "file": str(path),
-        "format": ecg.metadata["source"].partition(f" {found.parent}")[0],
+        "format": kind,
         "files": [_fingerprint(each) for each in files],
         "leads": [_lead(ecg, name) for name in ecg.leads],
         "sampling_rate": ecg.sampling_rate,

@@ -46,7 +46,8 @@ def sources(given: Any, *, index: int | None = None) -> Iterator[Source]:
     """The recordings that a file, a folder, a RECORDS list or a list of these holds.
 
     A folder with a RECORDS list gives what that names; any other gives, in order of name and with its
-    subfolders, each file whose content is of a format that is read, and each WFDB record once.
+    subfolders, each file whose content is of a format that is read (but tables beside a WFDB header of
+    their name), and each WFDB record once.
 
     Args:
         given: a path, a `Source`, or a list of these.
@@ -155,7 +156,10 @@ def convert_files(
         present = target.with_name(target.name + ".hea") if to == "wfdb" else target
         try:
             if target in taken:
-                raise ECGFileError(f"{source} would overwrite {target}, which comes from {taken[target]}")
+                raise ECGFileError(
+                    f"{source} would overwrite {target}, which comes from {taken[target]}; "
+                    "convert it into another folder"
+                )
             taken[target] = source
             if present.exists() and not overwrite:
                 done.skipped.append(present)
@@ -238,7 +242,7 @@ def _of_folder(folder: Path, root: Path, index: int | None, depth: int) -> Itera
             if path.suffix == ".hea":
                 if path.stem not in segments:
                     yield Source(path, None, root)
-            elif _wfdb.find_header(path) is None and _is_recording(path):
+            elif _is_recording(path):
                 yield from _of_file(path, root, index)
 
 
@@ -259,11 +263,20 @@ def _segments(folder: Path, files: list[str]) -> set[str]:
 
 
 def _is_recording(path: Path) -> bool:
-    """Whether a file found in a folder is of a format that is read; a table must hold numbers to be one."""
+    """Whether a file found in a folder is a recording of its own.
+
+    Files of a WFDB record come with its header; a table beside one of its name tells of it, and must hold
+    numbers to be a recording.
+    """
+    beside = _wfdb.find_header(path) is not None
+    if beside and path.suffix == ".dat":
+        return False
     try:
         module = recognise(path)[1]
         if module is not _tables:
-            return True
+            return module is not _wfdb
+        if beside:
+            return False
         with path.open("rb") as file:
             return _tables.sniff(file.read(HEAD_BYTES), Path(path.stem))
     except (ECGFileError, OSError):
