@@ -68,6 +68,10 @@ def test_a_record_is_found_by_its_name_or_one_of_its_files(tmp_path, suffix):
         ("#Age: 47  Sex: M", 47, "male"),
         ("#Age: NaN", None, None),
         ("# sex: F", None, "female"),
+        ("# age 71\n# sex FEMALE", 71, "female"),
+        ("# 69 M 1085 1629 x1", 69, "male"),
+        ("# middle age 71 of sex M", None, None),
+        ("# infarct, age undetermined", None, None),
     ],
 )
 def test_age_and_sex_as_the_databases_write_them(tmp_path, line, age, sex):
@@ -545,6 +549,7 @@ WHO = (
     "Name: Zyxwvut", "Patient: Zyxwvut", "Patient's name: Zyxwvut", "First name: Zyxwvut", "Surname=Zyxwvut",
     "Patient Number: Zyxwvut", "MRN: Zyxwvut", "Medical record number: Zyxwvut", "<id>: Zyxwvut",
     "Subject ID: Zyxwvut", "Birth date: Zyxwvut", "Address: Zyxwvut", "Telephone: Zyxwvut",
+    "mrn Zyxwvut", "Patient name Zyxwvut", "subject id Zyxwvut", "DOB Zyxwvut",
     "Physician: Zyxwvut", "Referring physician: Zyxwvut", "Technician: Zyxwvut", "Hospital: Zyxwvut",
 )  # fmt: skip
 

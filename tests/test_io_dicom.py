@@ -205,7 +205,10 @@ HOSTILE = {
     "5000 sequences deep": (lambda counts: deep(5000), "too deep"),
     "no waveform": (lambda counts: dicom_file(None), "no waveform"),
     "no group": (lambda counts: dicom_file([]), "no waveform"),
-    "cut off early": (lambda counts: dicom_file([twelve(counts)])[:260], "no waveform; .* ends early; fetch it again"),
+    "cut off early": (
+        lambda counts: dicom_file([twelve(counts)])[:260],
+        "no waveform; .* ends early; fetch it again",
+    ),
     "truncated": (lambda counts: dicom_file([twelve(counts)])[:-5000], "damaged|bytes of them"),
     "4 billion samples": (
         lambda counts: dicom_file([twelve(counts, samples=4_000_000_000)]),

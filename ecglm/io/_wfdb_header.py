@@ -32,6 +32,9 @@ _TIME = re.compile(r"\d{1,2}:\d{2}(:\d{2})?(\.\d+)?$")
 _DATES = ("%d/%m/%Y", "%d-%b-%Y", "%d-%m-%Y", "%Y-%m-%d", "%d.%m.%Y", "%Y/%m/%d")
 
 _FIELD = re.compile(r"<?\b(age|sex|gender)>?\s*[:=]\s*([^\s,;]+)", re.IGNORECASE)
+# The same without a colon, as converters of MUSE files write it; and `69 M 1085 1629 x1` of the MIT-BIH sets.
+_BARE_FIELD = re.compile(r"<?(age|sex|gender)>?\s+(\S+)$", re.IGNORECASE)
+_BARE_PATIENT = re.compile(r"(\d{1,3}) ([MF]) \d+ \d+ x?\d")
 _LIST_FIELD = re.compile(r"\s*(dx|scp|report)\s*:\s*(.*)", re.IGNORECASE)
 # Who the patient is, and who examined them where: `Patient's name: …`, `MRN=…`, `Physician: …`.
 _IDENTITY = re.compile(
@@ -40,6 +43,11 @@ _IDENTITY = re.compile(
     r"|birth[ _]?da(?:te|y)|mrn|ssn|(?:(?:medical record|accession|case|visit|order)[ _])?(?:id|number|no\.?)"
     r"|address|(?:tele)?phone|e-?mail|(?:(?:referring|attending|reading|ordering)[ _])?(?:physician|doctor)"
     r"|cardiologist|technician|operator|hospital|institution|clinic|ward)?>?\s*[:=]\s*(?P<text>.*)",
+    re.IGNORECASE,
+)
+_BARE_IDENTITY = re.compile(
+    r"\s*<?(?P<what>mrn|ssn|dob|date of birth|birth[ _]?da(?:te|y)|medical record number"
+    r"|(?P<whose>(?:patient|subject)(?:['’]?s)?[ _-]*)(?:name|id|number|no\.?))>?\s+(?P<text>.*)",
     re.IGNORECASE,
 )
 _IDENTITY_KEYS = {
@@ -254,8 +262,11 @@ def comments_of(header: Header) -> tuple[dict[str, Any], dict[str, str]]:
     kept = []
     for line in header.comments:
         listed, names = _LIST_FIELD.match(line), _IDENTITY.match(line)
-        if names and (names["whose"] or names["what"]):
-            key = re.sub(r"[ _-]+", "_", (names["what"] or "").lower().rstrip("."))
+        if not names or not (names["whose"] or names["what"]):
+            names = _BARE_IDENTITY.match(line)
+        if names:
+            what = (names["what"] or "").removeprefix(names["whose"] or "")
+            key = re.sub(r"[ _-]+", "_", what.lower().rstrip("."))
             identity[_IDENTITY_KEYS.get(key, key)] = names["text"].strip()
             continue
         kept.append(line)
@@ -266,7 +277,12 @@ def comments_of(header: Header) -> tuple[dict[str, Any], dict[str, str]]:
             elif text and text.lower() != "unknown":
                 found[{"dx": "dx", "scp": "codes"}[key]] = re.split(r"[\s,]+", text.strip(" ,"))
             continue
-        for key, text in _FIELD.findall(line):
+        pairs = _FIELD.findall(line)
+        if bare := _BARE_FIELD.match(line):
+            pairs = [(bare[1], bare[2])]
+        elif bare := _BARE_PATIENT.match(line):
+            pairs = [("age", bare[1]), ("sex", bare[2])]
+        for key, text in pairs:
             if key.lower() != "age":
                 sex = _SEXES.get(text.lower())
                 found |= {"sex": sex} if sex else {}
