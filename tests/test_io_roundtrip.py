@@ -76,6 +76,43 @@ def test_an_unknown_lead_stays_unknown(tmp_path, ecg, suffix):
 
 
 @pytest.mark.parametrize("suffix", STEPS)
+def test_names_of_other_leads_stay_as_they_are(tmp_path, ecg, suffix):
+    names = ("MLII", "X", "ECG", "V3R", "aVR2", "RESP") + ("Ableitung ä",) * (suffix != ".edf")
+    signal = ecg.signal[: len(names), :1000]
+    found = read(write(ECG(signal, 500, names), tmp_path / f"out{suffix}"))
+    assert found.leads == names
+    np.testing.assert_allclose(found.signal, signal, atol=STEPS[suffix] / 2 + 1e-6)
+
+
+@pytest.mark.parametrize("suffix", STEPS)
+def test_a_lone_lead_with_an_odd_name_and_unknown_samples(tmp_path, ecg, suffix):
+    signal = ecg.signal[:1, :1000].copy()
+    signal[0, 200:300] = np.nan
+    name = "breast bone" if suffix == ".edf" else "Brust ä"
+    found = read(write(ECG(signal, 500, (name,)), tmp_path / f"out{suffix}"))
+    assert found.leads == (name,) and found.num_samples == 1000
+    np.testing.assert_array_equal(np.isnan(found.signal), np.isnan(signal))
+    np.testing.assert_allclose(found.signal, signal, atol=STEPS[suffix] / 2 + 1e-6)
+
+
+@pytest.mark.parametrize("suffix", sorted(set(STEPS) - {".dcm", ".npz"}))
+def test_a_recording_of_one_sample_or_a_slow_one_is_read(tmp_path, suffix):
+    for rate in (0.5, 500):
+        found = read(write(ECG(np.ones((2, 1)), rate, ("I", "II")), tmp_path / f"out{suffix}"))
+        np.testing.assert_allclose(found.signal, 1, atol=1e-3)
+
+
+@pytest.mark.parametrize("suffix", sorted(set(STEPS) - {".csv", ".npz"}))
+def test_the_time_of_a_recording_is_kept(tmp_path, ecg, suffix):
+    acquired = "2021-03-04T05:06:07"
+    known = ECG(ecg.signal, 500, LEADS_12, {"acquired": acquired})
+    path = write(known, tmp_path / f"out{suffix}")
+    assert read(path).metadata["acquired"] == acquired
+    if suffix == ".hea":
+        assert wfdb.rdheader(str(path)[:-4]).base_datetime.isoformat() == acquired
+
+
+@pytest.mark.parametrize("suffix", STEPS)
 def test_a_span_is_that_of_the_whole(tmp_path, ecg, suffix):
     path = write(ecg, tmp_path / f"out{suffix}")
     part = read(path, start=1.5, stop=4)

@@ -127,6 +127,8 @@ def _named(recording: Recording, hints: Hints) -> list[Channel]:
 def _standard_name(name: str) -> tuple[str, bool, bool]:
     """A name in standard spelling; whether it held unreadable characters; whether it said Mason-Likar."""
     clean = standard_lead(" ".join(_CONTROL.sub(" ", name).split()))
+    if clean[:4] == "ECG " and is_ecg_name(clean[4:]):  # as EDF+ writes "ECG MLII"
+        clean = clean[4:]
     match = _MASON_LIKAR.match(clean)
     modified = match is not None and standard_lead(match[1]) in _STANDARD
     if match and modified:
@@ -251,7 +253,7 @@ def _without_padding(recording: Recording, signal: np.ndarray, rate: float) -> n
     least = round((_PADDING if len(signal) > 2 else 4 * _PADDING) * rate)
     cut = []
     for end in (-1, 0):
-        if signal.shape[1] <= least:
+        if signal.shape[1] <= max(least, 1):
             break
         edge = signal[:, [end]]
         inner = signal[:, -2 if end else 1]

@@ -57,7 +57,9 @@ def scalar(value: Any) -> Any:
 
 
 def texts(value: Any) -> list[str]:
-    """A list of texts, from arrays of strings, bytes or objects, or one text with commas or blanks."""
+    """A list of texts, from arrays of strings, bytes or objects, or one text with commas or blanks; blanks in
+    the one text of a list belong to it.
+    """
     flat = np.asarray(value).reshape(-1)[: MAX_LEADS + 1]
     found = []
     for item in flat:
@@ -65,7 +67,9 @@ def texts(value: Any) -> list[str]:
         if not isinstance(text, str):
             return []
         found.append(text)
-    return re.split(r"[,;\s]+", found[0].strip("[]() ")) if len(found) == 1 else found
+    if len(found) != 1:
+        return found
+    return re.split(r"[,;\s]+" if np.ndim(value) == 0 else r"[,;]\s*", found[0].strip("[]() "))
 
 
 def of_name(values: Mapping[str, Any], names: Iterable[str]) -> Any:

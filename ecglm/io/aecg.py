@@ -22,7 +22,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 import numpy as np
 
-from ecglm.ecg import ECG, ECGFileError
+from ecglm.ecg import ECG, LEADS_12, ECGFileError
 from ecglm.io._common import MAX_LEADS, MAX_SAMPLES, Channel, Hints, Recording, millivolts, written_aside
 from ecglm.io._xml import (
     LARGEST,
@@ -256,6 +256,9 @@ def _lead(path: Path, sequence: Element) -> tuple[str, np.ndarray, str | None] |
     # Newer files name the potential of the lead, by the codes of ISO/IEEE 11073-10101.
     name = code.replace("MDC_ECG_ELEC_POTL_", _LEAD, 1)
     name = name[len(_LEAD) :] if name.upper().startswith(_LEAD) else name
+    element = sequence.find("code")
+    shown = element.get("displayName", "") if element is not None else ""
+    name = shown if shown.upper() == name.upper() else name  # codes are in capitals
     digits = value.find("digits")
     if digits is None:
         raise ECGFileError(f"{path}: {name} is stored as {value.get('type')!r}, not as a list of digits")
@@ -558,7 +561,9 @@ def _write_set(
     SubElement(value, "increment", value=repr(1.0 / ecg.sampling_rate), unit="s")
     for row in rows:
         sequence = SubElement(SubElement(sequences, "component"), "sequence")
-        SubElement(sequence, "code", code=_LEAD + ecg.leads[row].upper(), codeSystem=_MDC)
+        name = ecg.leads[row]
+        own = {} if name in LEADS_12 else {"displayName": name}
+        SubElement(sequence, "code", {"code": _LEAD + name.upper(), "codeSystem": _MDC} | own)
         value = SubElement(sequence, "value", {"xsi:type": "SLIST_PQ"})
         SubElement(value, "origin", value="0", unit="uV")
         SubElement(value, "scale", value=f"{_STEP:g}", unit="uV")

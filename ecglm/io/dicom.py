@@ -551,9 +551,12 @@ def _float(item: Dataset, tag: int) -> float | None:
 
 
 def _word(item: Dataset, tag: int) -> str:
-    """An ASCII value as it stands there; "" where it is missing."""
+    """A value as it stands there, in ASCII, UTF-8 or else Latin-1; "" where it is missing."""
     element = item.get_item(tag) if tag in item else None
     value = element.value if element is not None else None
     if isinstance(value, bytes):
-        return value.decode("latin-1").strip(" \0")
+        try:
+            return value.decode().strip(" \0")
+        except UnicodeDecodeError:
+            return value.decode("latin-1").strip(" \0")
     return "" if value is None else str(value).strip()

@@ -491,7 +491,8 @@ def _name_and_unit(name: str) -> tuple[str, str | None]:
 def write_csv(ecg: ECG, path: str | Path, *, identity: bool = False) -> Path:
     """Write a table: comments with rate, unit and metadata, a line of lead names, a line per sample.
 
-    Millivolts with six digits behind the point (1 nV); an unknown sample is an empty field.
+    Millivolts with six digits behind the point (1 nV); an unknown sample is an empty field, of a lone lead
+    "nan", as readers skip empty lines.
 
     Args:
         ecg: the recording.
@@ -524,5 +525,5 @@ def write_csv(ecg: ECG, path: str | Path, *, identity: bool = False) -> Path:
         else:
             for row, there in zip(ecg.signal.T.tolist(), known.T.tolist(), strict=True):
                 fields = [f"{value:.6f}" if each else "" for value, each in zip(row, there, strict=True)]
-                file.write(",".join(fields) + "\n")
+                file.write((",".join(fields) or "nan") + "\n")
     return path

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -466,8 +467,8 @@ def write_wfdb(ecg: ECG, path: str | os.PathLike) -> Path:
     """Write a WFDB record of format 16: `NAME.hea` and `NAME.dat`, each complete or not there.
 
     The resolution is 1 µV (gain 1000 per mV, as PTB-XL has it); a lead beyond +-32.767 mV gets the largest
-    gain that holds it. NaN becomes -32768, the format's sign for an unknown sample. Age, sex, SCP codes and
-    report go into comments that `read_wfdb` reads.
+    gain that holds it. NaN becomes -32768, the format's sign for an unknown sample. Age, sex, SCP codes,
+    diagnoses and report go into comments, the time into the header, where `ecglm.read` finds them.
 
     Args:
         ecg: the recording.
@@ -494,7 +495,7 @@ def write_wfdb(ecg: ECG, path: str | os.PathLike) -> Path:
         raise ValueError(f"{ecg.name} has no samples; there is nothing to write")
     if np.isinf(ecg.signal).any():
         raise ValueError(f"{ecg.name} holds infinite values; set them to NaN to write them as unknown")
-    header = [f"{stem} {ecg.num_leads} {ecg.sampling_rate:.12g} {ecg.num_samples}"]
+    header = [f"{stem} {ecg.num_leads} {ecg.sampling_rate:.12g} {ecg.num_samples}{_moment(ecg)}"]
     samples = np.empty(ecg.signal.T.shape, "<i2")
     for row, (name, values) in enumerate(zip(ecg.leads, ecg.signal.astype(np.float64), strict=True)):
         known = ~np.isnan(values)
@@ -512,6 +513,18 @@ def write_wfdb(ecg: ECG, path: str | os.PathLike) -> Path:
     with written_aside(folder / f"{stem}.hea") as aside:
         aside.write_bytes(("\n".join(header) + "\n").encode())
     return folder / f"{stem}.hea"
+
+
+def _moment(ecg: ECG) -> str:
+    """Time and date of the recording, behind a blank, where both are known."""
+    acquired = str(ecg.metadata.get("acquired") or "")
+    try:
+        moment = datetime.fromisoformat(acquired) if "T" in acquired else None
+    except ValueError:
+        return ""
+    if moment is None or moment.year < 1000:
+        return ""
+    return f" {moment:%H:%M:%S}{f'.{moment.microsecond:06}'.rstrip('.0')} {moment:%d/%m/%Y}"
 
 
 def _comment_lines(metadata: dict[str, Any]) -> list[str]:
