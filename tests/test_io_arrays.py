@@ -124,6 +124,13 @@ def test_times_names_and_units_as_people_write_them(tmp_path, ecg, name, head, n
     same(ecg.select(("I", "II")), tmp_path / f"{name}.txt", atol=1.1e-5)
 
 
+def test_a_comma_at_the_end_of_each_line_and_a_preamble_without_signs(tmp_path, ecg):
+    lines = "".join(",".join(f"{each:.6f}" for each in row) + ",\n" for row in ecg.signal.T)
+    head = "Sampling rate: 500 Hz\nUnit: mV\nNote: none\n"
+    (tmp_path / "a.csv").write_text(head + ",".join(LEADS_12) + ",\n" + lines)
+    same(ecg, tmp_path / "a.csv", 1e-6)
+
+
 def test_leads_in_rows_and_unknown_fields(tmp_path, ecg):
     path = tmp_path / "rows.csv"
     rows = [

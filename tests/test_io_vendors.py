@@ -381,6 +381,15 @@ def test_hostile_philips_is_refused_in_one_line(tmp_path, counts, text, words):
     assert "\n" not in str(error.value)
 
 
+def test_xml_saved_anew_in_another_encoding_than_it_says(io_samples, tmp_path):
+    path = io_samples / "philips_sierra_xml/examples/xml/1_04_01/2020-5-18_15-48-11.xml"
+    text = path.read_bytes().decode("utf-16")
+    assert 'encoding="utf-16"' in text[:100].lower()
+    for encoding in ("utf-8", "utf-8-sig"):
+        (tmp_path / "a.xml").write_bytes(text.encode(encoding))
+        np.testing.assert_array_equal(read(tmp_path / "a.xml").signal, read(path).signal)
+
+
 def test_philips_samples(io_samples):
     folder = io_samples / "philips_sierra_xml"
     for name, length in (

@@ -45,6 +45,7 @@ _UNIT = re.compile(
     r"(?:([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)\s*)?([munµμ]?v|volts?|(?:milli|micro|nano)volts?)$", re.I
 )
 _GAIN = re.compile(r"([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)(?:\(([-+]?\d+)\))?/([munµμ]?v)$", re.I)
+_SAYS_UTF_16 = re.compile(rb"""(?:\xef\xbb\xbf)?\s*<\?xml[^>]{1,100}encoding=["']utf-?16""", re.I)
 
 
 @dataclass(frozen=True)
@@ -268,7 +269,11 @@ def parse_xml(path: Path, limit: int = MAX_TEXT_BYTES) -> Element:
     )  # a tag has one of the first, an attribute of the second
     if marks > MAX_MARKS:
         raise ECGFileError(f"{path} holds {marks:,} XML tags and attributes, at most {MAX_MARKS:,} are read")
-    parser = XMLParser(target=_BoundedTree(), forbid_dtd=False, forbid_entities=True, forbid_external=True)
+    # Bytes that spell "UTF-16" are not in UTF-16: somebody saved the file anew in another encoding.
+    encoding = "utf-8" if _SAYS_UTF_16.match(content) else None
+    parser = XMLParser(
+        target=_BoundedTree(), encoding=encoding, forbid_dtd=False, forbid_entities=True, forbid_external=True
+    )
     try:
         parser.feed(content)
         root: Element = parser.close()

@@ -124,6 +124,8 @@ def parse(path: Path, hints: Hints) -> Recording:
             columns = values
     names = list(table.names) if len(table.names) == len(columns) else []
     units = list(table.units) if len(table.units) == len(columns) else []
+    while len(columns) > 1 and not (names and names[-1]) and np.isnan(columns[-1]).all():
+        columns, names, units = columns[:-1], names[:-1], units[:-1]  # behind a comma at the end of each line
     columns, names, units = _without_time(recording, columns, names, units, hints)
     common = table.said.get("unit")
     if not names and "leads" in table.said:
@@ -260,8 +262,8 @@ def _is_counting(line: str, table: _Table) -> bool:
 
 
 def _read_words(line: str, table: _Table, comment: bool) -> None:
-    pair = re.match(r"([^:=,;\t]{1,40})\s*[:=]\s*(.*)", line) if comment else None
     fields = _fields(line, table.delimiter)
+    pair = re.match(r"([^:=,;\t]{1,40})\s*[:=]\s*(.*)", line) if comment or len(fields) == 1 else None
     if pair is None and not comment and (len(fields) == 2 or table.delimiter == ";"):
         pair = re.match(r"([^:=,;\t]{1,40})\s*[:=,;\t]\s*(.*)", line)
     if pair:
