@@ -331,6 +331,10 @@ def test_philips_compression_is_undone_to_the_bit(tmp_path, counts):
     assert ecg.metadata["filters"] == {"low": 0.05, "high": 150}
     path.write_text(philips(counts, "1.03", 'compressflag="True" compressmethod="XLI"'))
     close(read(path), counts, 0.005)
+    path.write_text(philips(counts).replace("leadlabels", "x"), encoding="utf-16")
+    assert "leads in the standard order: the file does not name them" in read(path).metadata["assumed"]
+    named = read(path, leads=[f"V{each}" for each in range(1, 13)])
+    assert named.leads[:2] == ("V1", "V2") and "standard order" not in str(named.metadata["assumed"])
 
 
 def test_philips_uncompressed(tmp_path, counts):

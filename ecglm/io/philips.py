@@ -78,7 +78,11 @@ def parse(path: Path, hints: Hints) -> Recording:
     rate = _either(waveforms, "samplespersecond", signal_facts, "samplingrate")
     positive(path, rate, "a sampling rate")
     step = _either(waveforms, "resolution", signal_facts, "resolution", "signalresolution")
-    names = _lead_names(root, waveforms, signal_facts)
+    names = _lead_names(root, waveforms)
+    if not names:
+        names = list(LEADS_12)
+        if hints.leads is None:
+            assumed.append("leads in the standard order: the file does not name them")
     counts, names = _counts(path, waveforms, names, rate, signal_facts, warnings)
     counts = _without_tail(counts, rate, step, warnings)
     channels = [Channel(name, row, count_unit(step, "uV")) for name, row in zip(names, counts, strict=True)]
@@ -102,14 +106,12 @@ def _either(waveforms: Element, attribute: str, facts: Element | None, *elements
     return value
 
 
-def _lead_names(root: Element, waveforms: Element, facts: Element | None) -> list[str]:
-    """As 1.04 lists them; 1.03 lists those of its measurements, in the order of the waveforms."""
+def _lead_names(root: Element, waveforms: Element) -> list[str]:
+    """As 1.04 lists them; 1.03 lists those of its measurements, in the order of the waveforms; else none."""
     if labels := (waveforms.get("leadlabels") or "").split():
         return labels
     measured = [each.get("leadname", "") for each in root.iter("leadmeasurement")]
-    return (
-        measured if len(measured) == len(set(measured)) and len(measured) >= len(LEADS_12) else list(LEADS_12)
-    )
+    return measured if len(measured) == len(set(measured)) and len(measured) >= len(LEADS_12) else []
 
 
 def _counts(
