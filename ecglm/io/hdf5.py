@@ -9,6 +9,7 @@ and datasets of their usual names. Links to other files, and datasets kept in ot
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -178,11 +179,11 @@ class _Record:
 
 def _check_packing(path: Path, dataset: Any, shape: tuple[int, ...]) -> None:
     """Refuse a dataset that is too large for its file, before anything of that shape is read."""
-    announced = int(np.prod(shape, dtype=np.int64)) * dataset.dtype.itemsize
+    announced = math.prod(shape) * dataset.dtype.itemsize
     if announced > _MAX_RATIO * max(path.stat().st_size, 4096):
         raise ECGFileError(f"{path} unpacks to {announced:,} bytes; no ECG does, it is not read")
     if dataset.chunks is not None:
-        chunk = int(np.prod(dataset.chunks, dtype=np.int64)) * dataset.dtype.itemsize
+        chunk = math.prod(dataset.chunks) * dataset.dtype.itemsize
         if chunk > 1 << 28:
             raise ECGFileError(f"{path} is packed in pieces of {chunk:,} bytes; at most 256 MB are unpacked")
 
