@@ -13,7 +13,7 @@ from ecglm.measure.beats import find_beats
 from ecglm.measure.delineation import KINDS, Delineation, delineate
 from ecglm.measure.measurements import MEDIAN_R, LeadMeasurements, Measurements, Wave
 from ecglm.measure.middle import middle
-from ecglm.measure.quality import assess_quality
+from ecglm.measure.quality import NO_QRS, assess_quality
 from ecglm.measure.working import RATE, Working, prepare
 
 _MS = 1000 / RATE
@@ -36,11 +36,12 @@ def measure(ecg: ECG) -> Measurements:
     """
     working = prepare(ecg.signal, ecg.sampling_rate)
     spikes = tuple(_given(working.spikes, working, ecg.num_samples).tolist())
+    quality = assess_quality(ecg)
     nothing: dict[str, Any] = {
         "sampling_rate": ecg.sampling_rate,
         "pacing_spikes": spikes,
         "leads": dict.fromkeys(ecg.leads, LeadMeasurements()),
-        "quality": assess_quality(ecg),
+        "quality": quality,
     }
     if not working.usable.any():
         return Measurements(**nothing, reasons={"heart_rate": "no lead carries a signal"})
@@ -49,6 +50,8 @@ def measure(ecg: ECG) -> Measurements:
         short = ecg.duration < 1
         why = f"the recording lasts {ecg.duration:g} s" if short else "no QRS complex was found"
         return Measurements(**nothing, reasons={"heart_rate": why})
+    if NO_QRS in quality.reasons:
+        return Measurements(**nothing, reasons={"heart_rate": NO_QRS})
     waves = delineate(working, r_peaks)
     if 4 <= len(r_peaks) <= _MANY and (waves.shape == 0).mean() < _ALIKE_SHARE:
         why = "no QRS complex was found: what stands out is never twice alike"

@@ -36,6 +36,9 @@ Flag = Literal[
 ]
 FLAGS: tuple[Flag, ...] = get_args(Flag)
 
+NO_QRS = "no QRS complexes stand out: noise, another signal, fibrillation or standstill of the ventricles"
+"""A reason of `Quality`, with which nothing is measured either."""
+
 _GRAVE: set[Flag] = {"missing", "flat", "saturated", "lead-off", "clipping", "possible swap"}
 
 # Limits, mV; a millimetre of paper is 0.1 mV. On PTB-XL 99.9 % of the leads have less mains, 95 % less wander
@@ -304,9 +307,7 @@ def _strangeness(seen: Segment) -> str:
     if len(seen.beats) > _MOST_BEATS * max(seconds, 1):
         return f"{len(seen.beats) / max(seconds, 1) * 60:.0f} spikes a minute; this is no heart"
     if seconds >= 3 and (seen.prominence < _LEAST_PROMINENCE or best[-1] < _LEAST_AGREEMENT):
-        return (
-            "no QRS complexes stand out: noise, another signal, fibrillation or standstill of the ventricles"
-        )
+        return NO_QRS
     return ""
 
 
