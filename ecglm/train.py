@@ -34,6 +34,7 @@ from transformers import (
     Trainer,
     TrainerCallback,
     TrainingArguments,
+    get_scheduler,
     set_seed,
 )
 
@@ -293,6 +294,7 @@ def run(
     # Rows must reach the collator whole: Trainer would drop what `forward` does not name.
     forced = {"output_dir": str(checkpoints), "remove_unused_columns": False}
     arguments = ECGTrainingArguments(**(defaults | recipe.trainer | forced))
+    _check_schedule(arguments)
     set_seed(arguments.seed)
     job = build(recipe)
     callbacks = [EMACallback(arguments.ema_decay)] if arguments.ema_decay else []
@@ -323,6 +325,15 @@ def run(
         save(trainer, job, recipe, out)
         shutil.rmtree(checkpoints, ignore_errors=True)
     return out
+
+
+def _check_schedule(arguments: ECGTrainingArguments) -> None:
+    """Refuse what the learning rate's schedule does not take, before anything is built."""
+    nothing = torch.optim.SGD([torch.zeros(1)])
+    try:
+        get_scheduler(arguments.lr_scheduler_type, nothing, 0, 1, arguments.lr_scheduler_kwargs)
+    except TypeError as error:
+        raise ValueError(f"recipe section 'trainer': lr_scheduler_kwargs: {error}") from error
 
 
 def default_out(name: str) -> Path:

@@ -64,6 +64,7 @@ def test_each_recipe_trains_and_leaves_a_model_folder(name, tmp_path):
         (["model.text_config={hidden_size: x}"], "section 'model': .*'hidden_size' expected int"),
         (["model.dropout=much"], "section 'model': dropout must be a number; got 'much'"),
         (["trainer.learning_rate=fast"], "section 'trainer': learning_rate must be a number"),
+        (["trainer.lr_scheduler_kwargs.foo=1"], "'trainer': lr_scheduler_kwargs: .*unexpected .*'foo'"),
         (["trainer=5"], "trainer must be keys with values; got 5"),
         (["freeze=text"], r"freeze must be a list \(text each\); got 'text'"),
         (["processor.fill=nothing"], "section 'processor': fill must be 'interpolate' or 'zero'"),

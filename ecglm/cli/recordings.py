@@ -19,6 +19,7 @@ from ecglm.cli._common import (
     SamplingRate,
     Unit,
     app,
+    check_folder,
     given,
     print_documents,
     print_json,
@@ -105,6 +106,7 @@ def render(
     from ecglm.image import draw_page, spoil
     from ecglm.io import read
 
+    check_folder(out)
     ecg = read(record)
     measurements = None
     if measured or waves:
@@ -312,9 +314,10 @@ def _describe(found: dict[str, Any]) -> str:
     lines = [typer.style(found["file"], bold=True)]
     if "error" in found:
         return "\n".join([*lines, f"  cannot be read: {found['error']}"])
+    num_leads = len(found["leads"])
     lines.append(
         f"  {found['format']}, {found['duration']:g} s at {found['sampling_rate']:g} Hz "
-        f"({found['num_samples']:,} samples), {len(found['leads'])} leads"
+        f"({found['num_samples']:,} samples), {num_leads} lead{'s' * (num_leads != 1)}"
     )
     for lead in found["leads"]:
         span = "all unknown" if lead["lowest"] is None else f"{lead['lowest']:8.3f} … {lead['highest']:7.3f}"
