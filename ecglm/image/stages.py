@@ -9,7 +9,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw
 
 from ecglm.image.geometry import Bend, Geometry, Homography, Warp
 from ecglm.image.redraw import Sheet
@@ -122,8 +122,9 @@ class Lamp:
     @cached_property
     def off_page(self) -> np.ndarray:
         """Whether they and their neighbours stand beside the page: (rows, columns)."""
-        page = Image.fromarray(self.on_page.astype(np.uint8)).filter(ImageFilter.MaxFilter(3))
-        return np.asarray(page) == 0
+        page = np.pad(self.on_page, 1)
+        page = page[:-2] | page[1:-1] | page[2:]
+        return ~(page[:, :-2] | page[:, 1:-1] | page[:, 2:])
 
     @cached_property
     def on_page(self) -> np.ndarray:
