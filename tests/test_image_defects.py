@@ -297,12 +297,14 @@ def test_bad_input_is_one_clear_line(page):
         (lambda: Rotation(degrees=500), "Rotation: degrees must be between -180 and 180, got 500"),
         (lambda: ColourCast(tint="pink"), "ColourCast: tint must be one of None, 'warm'"),
         (lambda: Handwriting(remarks=("naïve",)), "no glyph for Ï"),
+        (lambda: Handwriting(remarks=("COPY", " ")), "a remark is empty"),
+        (lambda: spoil(page, "light", seed=None), "seed must be a whole number of 0 or more, got None"),
         (lambda: spoil(page, [Shadow]), "unknown defect <class"),
         (lambda: spoil(page, "Shade"), "unknown defect 'Shade'; give none, light, .* of PrintedText"),
         (lambda: spoil(page, "Shadow:dark"), "'Shadow:dark': the strength must be a number from 0 to 1"),
         (lambda: spoil(page, 3), "severity must lie between 0 and 1, got 3"),
         (lambda: spoil(page, {"defect": "Shadow", "dpeth": 1}), "Shadow has no key 'dpeth'; did you mean"),
-        (lambda: spoil(page, "light", seed=-1), "seed must be 0 or more, got -1"),
+        (lambda: spoil(page, "light", seed=-1), "seed must be a whole number of 0 or more, got -1"),
         (lambda: spoil(spoil(page, [Screen()]), [UnevenLight()]), r"spoilt before \(Screen\)"),
     ):
         with pytest.raises(ValueError, match=message):

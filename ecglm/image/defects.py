@@ -8,7 +8,7 @@ on it, the lens, the sensor, the file.
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -75,8 +75,8 @@ def spoil(page: Page, defects: Any, seed: int = 0) -> Page:
         ValueError: if the page was spoilt before: all defects belong into one call; or if `defects_of` cannot
             read what is wanted.
     """
-    if seed < 0:
-        raise ValueError(f"seed must be 0 or more, got {seed}")
+    if not isinstance(seed, Integral) or seed < 0:
+        raise ValueError(f"seed must be a whole number of 0 or more, got {seed!r}")
     wanted = defects_of(defects, seed)
     active = sorted((defect for defect in wanted if defect.strength > 0), key=lambda d: _ORDER[type(d)])
     if not active:

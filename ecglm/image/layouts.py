@@ -125,4 +125,8 @@ def _leads(what: str, names: str | Sequence[str]) -> list[str]:
     listed = [names] if isinstance(names, str) else names
     if not isinstance(listed, Sequence) or not all(isinstance(name, str) for name in listed):
         raise ValueError(f"{what} must name leads, got {names!r}")
-    return [standard_lead(name) for name in listed]
+    found = [standard_lead(name) for name in listed]
+    twice = sorted({name for name in found if found.count(name) > 1})
+    if twice:
+        raise ValueError(f"{what} names {', '.join(twice)} more than once")
+    return found

@@ -54,6 +54,8 @@ class Handwriting(Defect):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not all(remark.strip() for remark in self.remarks or ()):
+            raise ValueError("Handwriting: a remark is empty")
         unknown = sorted(set("".join(self.remarks or ()).upper()) - CHARACTERS)
         if unknown:
             raise ValueError(
