@@ -318,7 +318,7 @@ def test_text_outside_the_font_is_spelt_out():
         ({"gain": float("nan")}, "gain must lie between"),
         ({"order": "reversed"}, "standard, cabrera"),
         ({"timing": "parallel"}, "consecutive, simultaneous"),
-        ({"paper": "a0"}, "a4, letter"),
+        ({"paper": "a0"}, "unknown paper 'a0'; choose one of a4, letter"),
         ({"colours": "mauve"}, "red, blue"),
         ({"line_width": 0}, "line_width must lie"),
         ({"font": "/nowhere.ttf"}, "no font file"),
@@ -327,9 +327,11 @@ def test_text_outside_the_font_is_spelt_out():
         ({"layout": "strip", "leads": ["V9"]}, "no lead V9"),
         ({"layout": "strip", "rhythm": ["I"]}, "leads="),
         ({"rhythm": 5}, "rhythm must name leads, got 5"),
+        ({"rhythm": ["II", "V1", "II"]}, "rhythm names II more than once"),
         ({"start": 10}, "start=10 s lies outside"),
         ({"start": "x"}, "start must be a number of seconds, got 'x'"),
         ({"pacing": ["x"]}, "pacing must hold numbers of samples"),
+        ({"pacing": 3}, "pacing must hold numbers of samples, got 3"),
         ({"measurements": "x"}, "measurements must be what `ecglm.measure` gives, got str"),
         ({"overlay": {"a": (0, 0, 1)}}, "box of 'a' must be x0, y0, x1, y1"),
         ({"overlay": {"a": (5, 5, 1, 1)}}, "box of 'a' must be x0, y0, x1, y1"),
@@ -368,3 +370,48 @@ def test_nothing_to_draw_is_said_in_one_line(layout):
     else:
         page = draw_page(unknown, layout, dpi=40)
         assert not page.geometry.traces and all("no signal" in note for note in page.notes)
+
+
+def test_a_pulse_does_not_run_into_the_one_above():
+    drawn = {}
+    for gain in (10, 20):
+        strokes = draw_page(flat(), "12x1", gain=gain, dpi=60).drawing.strokes
+        pulses = [
+            stroke.points[:, 1] for stroke in strokes if stroke.trace is None and len(stroke.points) == 6
+        ]
+        drawn[gain] = len(pulses)
+        assert all(round(np.ptp(y), 6) == gain for y in pulses)
+        assert all(below.min() > above.max() for above, below in zip(pulses, pulses[1:], strict=False))
+    assert drawn == {10: 12, 20: 6}
+
+
+def test_a_name_stands_beside_a_trace_that_is_cut():
+    ecg = flat()
+    ecg.signal[9, 300:320] = 9.0
+    texts = {text: box for text, box in draw_page(ecg, "12x1", dpi=254).geometry.text_boxes}
+    traces = (MARGIN + GUTTER) * 10
+    assert texts["V4"][2] < traces and texts["cut off"][2] < traces
+    assert texts["V4"][3] < texts["cut off"][1] < texts["V5"][1]
+
+
+def test_a_name_makes_way_for_the_traces_of_other_rows():
+    ecg = flat()
+    quiet = draw_page(ecg, "3x4", dpi=254)
+    ecg.signal[0, 50:150] = -2.8  # lead I runs down to where the name of lead II stood
+    page = draw_page(ecg, "3x4", dpi=254)
+    before, after = (dict(each.geometry.text_boxes)["II"] for each in (quiet, page))
+    assert before != after
+    x0, y0, x1, y1 = after
+    for lines in page.geometry.traces.values():
+        for line in lines:
+            inside = (line[:, 0] > x0) & (line[:, 0] < x1) & (line[:, 1] > y0) & (line[:, 1] < y1)
+            assert not inside.any()
+
+
+@pytest.mark.parametrize("dpi", [60, 72, 100, 130])
+@pytest.mark.parametrize("layout", ["median", "3x4+1"])
+def test_the_footer_ends_before_the_notice(layout, dpi):
+    ecg = simulate("pacing_ventricular", seed=2)
+    *_, (footer, left), (_, right) = draw_page(ecg, layout, dpi=dpi, measurements=None).geometry.text_boxes
+    assert footer.startswith("25 mm/s | 10 mm/mV") and "drawn unfiltered" in footer
+    assert left[2] < right[0]

@@ -17,8 +17,9 @@ NOTICE = (
 HEADER = 20.0  # mm, room for the title and two lines of text above the grid
 FOOTER = 7.0  # mm, room for speed, gain and notice below the grid
 
-_TITLE, _BODY, _SMALL = 4.6, 3.2, 2.4  # mm, sizes of the texts
+_TITLE, _BODY, _SMALL, _LEAST = 4.6, 3.2, 2.4, 2.0  # mm, sizes of the texts
 _LINE_HEIGHT = 4.6  # mm
+_HINTED = 1.09  # times its width that a text may take once its letters are fitted to dots
 _MAX_LINES = 8  # below the title
 _NOT_IN_FONT = str.maketrans(
     {"–": "-", "—": "-", "×": "x", "ß": "ss", "µ": "u", "≥": ">=", "≤": "<=", "…": "..."}
@@ -79,7 +80,9 @@ def write_margins(
         write(right, top + 7.5, person, _BODY, scheme.ink, "rs")
     for number, text in enumerate(lines):
         write(left, top + 12.4 + _LINE_HEIGHT * number, text, _BODY, scheme.ink)
-    write(left, foot + 4.4, footer, _BODY, scheme.ink, less=_beside(NOTICE, _SMALL, font))
+    beside = _beside(NOTICE, _SMALL, font)
+    size = _BODY * min(1.0, (room - beside) / _width(printable(footer, font), _BODY, font))
+    write(left, foot + 4.4, footer, max(size, _LEAST), scheme.ink, less=beside)
     write(right, foot + 4.4, NOTICE, _SMALL, scheme.faint, "rs")
 
 
@@ -125,13 +128,13 @@ def _beside(text: str, size: float, font: str | None) -> float:
 
 
 def _width(text: str, size: float, font: str | None) -> float:
-    """What a text takes, mm."""
-    return text_width(text, 64.0, font) * size / 64
+    """What a text takes at most, mm."""
+    return text_width(text, 64.0, font) * size / 64 * _HINTED
 
 
 def _fit(text: str, size: float, room: float, font: str | None) -> str:
     """The text, or as much of it as has room, mm."""
-    if _width(text, size, font) <= room:
+    if _width(text, size, font) <= room + 1e-6:
         return text
     low, high = 0, len(text)
     while low < high:

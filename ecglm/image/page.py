@@ -6,6 +6,7 @@ of the electrocardiogram, part I (Kligfield et al. 2007, doi:10.1161/CIRCULATION
 """
 
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,7 +32,7 @@ _WHITE = (255, 255, 255)
 _MAX_PIXELS = 60_000_000  # of a page; A4 at 600 dots per inch has 35 million
 _REACH, _LEAST_REACH = 1.5, 30.0  # row heights or mm, whichever is more, that a trace may leave its baseline
 _LABEL, _BESIDE_LABEL = 3.6, 3.0  # mm, size of the leads' names; left of the pulse there is less room
-_TIME = 2.4  # mm, size of the time at which a line begins
+_TIME, _CUT = 2.4, 2.0  # mm, size of the time at which a line begins, and of the note that it is cut
 _NAME_WIDTH = 9.0  # mm from a trace's beginning that its name takes
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".svg", ".pdf")
 
@@ -183,12 +184,12 @@ def draw_page(
         raise ValueError(f"{size[0]} x {size[1]} dots are too many; lower dpi={dpi:g} or speed={speed:g}")
 
     pen = _Pen(drawing, frame, line_width, scheme, below=paper == KIT_PAPER)
-    for zero in frame.zeros:
-        pen.pulse(zero)
+    pen.pulses()
     cells = place_cells(ecg, chosen, frame, start, timing, measurements)
-    notes = [f"{cell.label} {note}" for cell in cells if (note := pen.cell(cell))]
+    notes = [f"{cell.label} {note}" for cell in cells if (note := pen.cell(cell, cells))]
     spikes = ecg.metadata.get("truth", {}).get("spikes", ()) if pacing is None else pacing
-    if not all(isinstance(sample, Integral) for sample in spikes):
+    listed = isinstance(spikes, Sequence | np.ndarray)
+    if not listed or not all(isinstance(sample, Integral) for sample in spikes):
         raise ValueError(f"pacing must hold numbers of samples, got {pacing!r}")
     # Columns share their time with the strip below them, so one row of marks does for all of a page.
     marked = sum(
@@ -237,10 +238,10 @@ def _check(
             raise ValueError(f"{name} must lie between {low} and {high}, got {value}")
     for name, word, known in (
         ("timing", timing, ("consecutive", "simultaneous")),
-        ("paper", paper, (None, *PAPERS)),
+        ("paper", paper, tuple(PAPERS)),
         ("colours", colours, tuple(COLOURS)),
     ):
-        if word not in known:
+        if word not in known and (name, word) != ("paper", None):
             raise ValueError(f"unknown {name} {word!r}; choose one of {', '.join(map(str, known))}")
     if not ecg.num_leads or not ecg.num_samples:
         raise ValueError(
@@ -265,6 +266,14 @@ class _Pen:
     def line(self, points: np.ndarray | list[list[float]], trace: str | None = None) -> None:
         self.drawing.strokes.append(Stroke(np.asarray(points), self.width, self.scheme.ink, trace))
 
+    def pulses(self) -> None:
+        """One before each row, but where it would run into the one above."""
+        above = -math.inf
+        for zero in self.frame.zeros:
+            if zero - self.frame.gain > above:
+                self.pulse(zero)
+                above = zero
+
     def pulse(self, zero: float) -> None:
         """The calibration pulse of 1 mV and 200 ms."""
         x, top = self.frame.pulse, zero - self.frame.gain
@@ -272,8 +281,8 @@ class _Pen:
         foot = min(2.0, self.frame.left - end)
         self.line([[x - foot, zero], [x, zero], [x, top], [end, top], [end, zero], [end + foot, zero]])
 
-    def cell(self, cell: Cell) -> str:
-        """A trace with its marks and its name; what is wrong with it comes back."""
+    def cell(self, cell: Cell, cells: Sequence[Cell]) -> str:
+        """A trace with its marks and its name among all; what is wrong with it comes back."""
         frame, note = self.frame, cell.missing
         if not note:
             reach = max(_LEAST_REACH, _REACH * frame.row_height)
@@ -289,27 +298,39 @@ class _Pen:
         if cell.x > frame.left and cell.first is not None:  # where one lead ends and the next begins
             for y in (-4, 2):
                 self.line([[cell.x, cell.zero + y], [cell.x, cell.zero + y + 2]])
-        label = f"{cell.label} {note}" if note else cell.label
+        # Left of the pulse where the trace fills its row; else where the fewest lines run.
+        beside = cell.wide and not cell.missing and not self.below
+        label = f"{cell.label} {note}" if note and not beside else cell.label
         colour = self.scheme.faint if cell.missing else self.scheme.ink
-        size = _BESIDE_LABEL if cell.wide and not note and not self.below else _LABEL
-        place = self._place_of_name(cell, note)
+        margin = frame.grid[0] + 0.5
+        place = (margin, cell.zero - 0.8) if beside else self._place_of_name(cell, cells)
+        size = _BESIDE_LABEL if beside else _LABEL
         self.drawing.texts.append(Text(*place, printable(label, self.drawing.font), size, colour))
+        if note and beside:
+            self.drawing.texts.append(Text(margin, cell.zero + 3, note, _CUT, self.scheme.ink))
         if frame.lines > 1:  # a lead that goes on from line to line
+            below = 6.0 if note and beside else 3.4
             at = f"{cell.seconds:g} s"
-            self.drawing.texts.append(Text(frame.grid[0] + 0.5, cell.zero + 3.4, at, _TIME, self.scheme.ink))
+            self.drawing.texts.append(Text(margin, cell.zero + below, at, _TIME, self.scheme.ink))
         return note
 
-    def _place_of_name(self, cell: Cell, note: str) -> tuple[float, float]:
-        """Left of the pulse where the trace fills its row, else above or below the trace's beginning."""
+    def _place_of_name(self, cell: Cell, cells: Sequence[Cell]) -> tuple[float, float]:
+        """Above or below the trace's beginning, where the fewest lines run through the name."""
         if self.below:
             return cell.x, cell.zero + (8 if cell.key.endswith("/rhythm") else 7)
-        if cell.wide and not note:
-            return self.frame.grid[0] + 0.5, cell.zero - 0.8
-        x, top, _, _ = cell.lane(self.frame)
-        above, below = top + 5, cell.zero + 6  # not lower: it would seem to be the next row's name
-        near = cell.points(self.frame)[: round(_NAME_WIDTH / self.frame.speed * cell.rate), 1]
-        free = [y for y in (above, below) if not ((near > y - _LABEL) & (near < y + 1)).any()]
-        return x + 1, free[0] if free else above
+        frame = self.frame
+        x, top, _, _ = cell.lane(frame)
+        heights = (top + 5, cell.zero + 6, top + 9)  # not lower: it would seem to be the next row's name
+        crossed = dict.fromkeys(heights, 0)
+        for other in cells:
+            if not other.missing:
+                first = max(0, round((x - other.x) / frame.speed * other.rate))
+                stop = max(0, round((x + _NAME_WIDTH - other.x) / frame.speed * other.rate))
+                near = other.zero - (other.values[first:stop] - other.level) * frame.gain
+                upper, lower = np.minimum(near[:-1], near[1:]), np.maximum(near[:-1], near[1:])
+                for y in heights:
+                    crossed[y] += int(((lower > y - _LABEL) & (upper < y + 1)).sum())
+        return x + 1, min(heights, key=lambda y: crossed[y])
 
     def spikes(self, cell: Cell, samples: Sequence[int]) -> int:
         """A short upright mark at the foot of the lane for each pacing spike; their number comes back."""
