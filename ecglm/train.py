@@ -214,6 +214,8 @@ def build(recipe: Recipe) -> Job:
     else:
         processor, model = _load_trained(recipe, model_class)
     model.adopt_processor(processor)
+    if not model.can_generate() and hasattr(processor, "tokenizer"):
+        _adopt_special_tokens(model.config.get_text_config(), processor.tokenizer)
     for pattern in recipe.freeze:
         matched = [weight for name, weight in model.named_parameters() if re.search(pattern, name)]
         if not matched:
@@ -229,6 +231,13 @@ def build(recipe: Recipe) -> Job:
     dataset = PreparedRecordings(rows, processor)
     dataset[0]  # a recording that the processor refuses is refused here
     return Job(model, processor, dataset, collator)
+
+
+def _adopt_special_tokens(config: Any, tokenizer: Any) -> None:
+    """What Trainer does too, but with a warning, which says nothing where texts are only embedded."""
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        if getattr(tokenizer, name) is not None:
+            setattr(config, name, getattr(tokenizer, name))
 
 
 def make_processor(recipe: Recipe, texts: Callable[[], Iterable[str]]) -> Any:
@@ -299,10 +308,10 @@ def run(
     job = build(recipe)
     callbacks = [EMACallback(arguments.ema_decay)] if arguments.ema_decay else []
     _log.info(
-        "%s: %d recordings, %.1f M parameters",
+        "%s: %s recordings, %s parameters",
         name,
-        len(job.dataset),
-        sum(weight.numel() for weight in job.model.parameters()) / 1e6,
+        f"{len(job.dataset):,}",
+        f"{sum(weight.numel() for weight in job.model.parameters()):,}",
     )
     try:
         trainer = ECGTrainer(

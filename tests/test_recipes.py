@@ -1,6 +1,7 @@
 """Every shipped recipe: parsed strictly, stated fully, and run for two steps at toy size."""
 
 import json
+import logging
 
 import pytest
 import torch
@@ -37,8 +38,10 @@ def test_recipe_is_strict_and_says_how_to_run_it(name):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_each_recipe_trains_and_leaves_a_model_folder(name, tmp_path):
+def test_each_recipe_trains_and_leaves_a_model_folder(name, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
     out = run(name, out=tmp_path / "model", tiny=True)
+    assert not [entry for entry in caplog.messages if "tokens that differ from the model config" in entry]
     recipe = load_recipe(name)
     model, info = AutoModel.from_pretrained(out, output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"]
