@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from ecglm.assets import apply_overrides, list_statements
 from ecglm.models import SYSTEMS
-from ecglm.train import load_recipe, make_processor
+from ecglm.train import load_recipe, make_processor, put_in_place
 
 T = TypeVar("T")
 
@@ -161,9 +161,7 @@ def convert(
     shutil.rmtree(aside, ignore_errors=True)
     model.save_pretrained(aside)
     processor.save_pretrained(aside)
-    if out.exists():
-        out.rmdir()
-    aside.rename(out)
+    put_in_place(aside, out)
     return Conversion(out, architecture.__name__, len(weights), unused, elsewhere)
 
 

@@ -364,8 +364,18 @@ def save(trainer: Trainer, job: Job, recipe: Recipe, out: Path) -> None:
     stated = {key: value for key, value in vars(recipe).items() if value not in (None, {}, [])}
     statement = yaml.safe_dump(stated, sort_keys=False, allow_unicode=True)
     (aside / "recipe.yaml").write_text(statement, encoding="utf-8")
+    put_in_place(aside, out)
+
+
+def put_in_place(aside: Path, out: Path) -> None:
+    """Move a whole model folder to where it belongs, which is empty or not there.
+
+    safetensors lets nobody but their writer read the weights: they get the mode of the configuration.
+    """
+    for weights in aside.rglob("*.safetensors"):
+        shutil.copymode(aside / "config.json", weights)
     if out.exists():
-        out.rmdir()  # run() made sure that it is empty
+        out.rmdir()
     os.replace(aside, out)
 
 

@@ -67,6 +67,7 @@ def test_a_whole_checkpoint_becomes_a_model_folder(original, text_folder, tmp_pa
     result = convert(
         "merl", tmp_path / "merl_ckpt.pth", tmp_path / "model", [f"processor.tokenizer={text_folder}"]
     )
+    assert len({path.stat().st_mode for path in (tmp_path / "model").iterdir()}) == 1
     loaded = transformers.AutoModel.from_pretrained(tmp_path / "model")
     for name, weight in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], weight), name

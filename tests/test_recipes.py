@@ -42,6 +42,7 @@ def test_each_recipe_trains_and_leaves_a_model_folder(name, tmp_path, caplog, mo
     monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
     out = run(name, out=tmp_path / "model", tiny=True)
     assert not [entry for entry in caplog.messages if "tokens that differ from the model config" in entry]
+    assert len({path.stat().st_mode for path in out.iterdir()}) == 1, "who may read one file may read all"
     recipe = load_recipe(name)
     model, info = AutoModel.from_pretrained(out, output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"]
