@@ -308,9 +308,10 @@ def run(
     job = build(recipe)
     callbacks = [EMACallback(arguments.ema_decay)] if arguments.ema_decay else []
     _log.info(
-        "%s: %s recordings, %s parameters",
+        "%s: %s recordings%s, %s parameters",
         name,
         f"{len(job.dataset):,}",
+        " (repeats of rare codes counted)" if recipe.data.get("repeat_rare") else "",
         f"{sum(weight.numel() for weight in job.model.parameters()):,}",
     )
     try:

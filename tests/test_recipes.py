@@ -110,6 +110,15 @@ def test_an_output_folder_is_never_overwritten(tmp_path):
     assert (tmp_path / "model" / "keep.txt").read_text() == "mine"
 
 
+def test_repeats_are_said_to_be_counted(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "ecglm")
+    data = ["data={name: simulated, num_records: 8, text: statements}", "data.repeat_rare=1"]
+    run("merl/pretrain_small", [*data, *toy("merl_small")], out=tmp_path / "model")
+    said = next(entry for entry in caplog.messages if entry.startswith("merl/pretrain_small: "))
+    assert " recordings (repeats of rare codes counted), " in said
+    assert int(said.split()[1]) > 8
+
+
 def test_resume_needs_a_checkpoint(tmp_path):
     with pytest.raises(ValueError, match="nothing to resume"):
         run("merl/pretrain", out=tmp_path / "model", tiny=True, resume=True)
