@@ -174,7 +174,7 @@ def test_a_median_beat_and_arrays_in_the_metadata_become_json(tmp_path):
     metadata = {"device": {"median_beats": beat, "measurements": {"qrs": np.float32(90)}}, "x": np.arange(2)}
     path = write(ECG(np.ones((1, 5)), 500, ("I",), metadata), tmp_path / "a.npz")
     kept = read(path).metadata
-    assert kept["device"]["median_beats"] == {"sampling_rate": 500, "leads": ["I"], "signal": [[0, 0, 0]]}
+    assert kept["device"]["median_beats"].signal.tolist() == [[0, 0, 0]]
     assert kept["device"]["measurements"] == {"qrs": 90} and kept["x"] == [0, 1]
 
 

@@ -1,5 +1,6 @@
 """One ECG of ±10 mV in every format that is written: read back by us and by the format's own library."""
 
+import json
 from pathlib import Path
 
 import edfio
@@ -9,6 +10,7 @@ import pytest
 import wfdb
 
 from ecglm import ECG, LEADS_12, ECGFileError, read, simulate, write
+from ecglm.io import inspect
 
 STEPS = {".hea": 1e-3, ".edf": 5e-4, ".dcm": 5e-4, ".xml": 1e-4, ".csv": 1e-6, ".npz": 0.0}  # mV
 
@@ -127,3 +129,43 @@ def test_a_suffix_that_names_no_format_is_refused(tmp_path, ecg):
     ):
         write(ecg, tmp_path / "out.mp3")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".npz"])
+def test_csv_and_npz_keep_the_device_s_median_beats_however_large(tmp_path, ecg, suffix):
+    beats = ECG(simulate("normal", seed=5).signal[:, :4000] * np.pi, 1000, LEADS_12)
+    device = {"model": "el250", "measurements": {"qt": 368}, "median_beats": beats}
+    path = write(ECG(ecg.signal, 500, LEADS_12, {"age": 42, "device": device}), tmp_path / f"ecg{suffix}")
+    found = read(path).metadata
+    assert found["age"] == 42 and found["device"]["measurements"] == {"qt": 368}
+    kept = found["device"]["median_beats"]
+    assert isinstance(kept, ECG) and kept.sampling_rate == 1000 and kept.leads == LEADS_12
+    assert np.abs(kept.signal - beats.signal).max() <= 1e-6
+    assert inspect(path)["metadata"]["device"]["median_beats"] == {
+        "sampling_rate": 1000.0,
+        "leads": list(LEADS_12),
+        "num_samples": 4000,
+    }
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"assumed": 5, "warnings": "x", "identity": 1, "units": 1},
+        {"device": "x", "filters": 3, "age": [1], "codes": 5, "dx": 5, "comments": 5, "annotations": 5},
+        {"device": {"median_beats": {"sampling_rate": 0, "leads": ["I"], "signal": [[1]]}}},
+        {"device": {"median_beats": 5}},
+        ["age", 5],
+    ],
+)
+def test_metadata_of_the_wrong_kind_is_left_out_and_said(tmp_path, ecg, said):
+    path = write(ecg, tmp_path / "ecg.csv")
+    lines = path.read_text().split("\n")
+    place = next(number for number, line in enumerate(lines) if line.startswith("# ecglm: "))
+    lines[place] = f"# ecglm: {json.dumps(said)}"
+    path.write_text("\n".join(lines))
+    found = read(path)
+    assert found.metadata.get("device", {}) == {} and "age" not in found.metadata
+    assert any("left out" in sentence for sentence in found.metadata["warnings"])
+    for suffix in STEPS:
+        read(write(found, tmp_path / f"again{suffix}"))

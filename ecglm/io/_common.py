@@ -8,6 +8,7 @@ format.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -343,7 +344,7 @@ def _plain(value: Any) -> Any:
         return {
             "sampling_rate": value.sampling_rate,
             "leads": list(value.leads),
-            "signal": _plain(value.signal),
+            "signal": _plain(np.round(value.signal.astype(float), 6)),  # to 1 nV
         }
     if isinstance(value, dict):
         return {str(key): _plain(each) for key, each in value.items()}
@@ -354,3 +355,45 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, (str, int, bool)) else str(value)
+
+
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "age": (int, float),
+    "annotations": list,
+    "codes": list,
+    "comments": list,
+    "device": dict,
+    "dx": list,
+    "filters": dict,
+    "units": dict,
+}  # what code relies on
+
+
+def restore_metadata(recording: Recording, text: str) -> None:
+    """Add what `plain_metadata` gave to a recording, from its JSON; keys of the wrong kind are left out."""
+    try:
+        known = json.loads(text)
+    except (ValueError, RecursionError):
+        known = None
+    if not isinstance(known, dict):
+        recording.warnings.append("the metadata is no JSON; it is left out")
+        return
+    known.pop("source", None)
+    for key, sentences in (("assumed", recording.assumed), ("warnings", recording.warnings)):
+        found = known.pop(key, None)
+        sentences += [str(each) for each in found] if isinstance(found, list) else []
+    identity = known.pop("identity", None)
+    recording.identity |= identity if isinstance(identity, dict) else {}
+    wrong = [key for key, kind in _KINDS.items() if key in known and not isinstance(known[key], kind)]
+    for key in wrong:
+        del known[key]
+    device = known.get("device", {})
+    if "median_beats" in device:
+        try:
+            beats = device.pop("median_beats")
+            device["median_beats"] = ECG(beats["signal"], beats["sampling_rate"], tuple(beats["leads"]))
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+            wrong.append("median_beats")
+    if wrong:
+        recording.warnings.append(f"of the metadata {', '.join(wrong)} is not as it should be; left out")
+    recording.metadata |= known

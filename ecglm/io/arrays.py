@@ -21,12 +21,12 @@ import numpy as np
 
 from ecglm.ecg import ECG, ECGFileError
 from ecglm.io import _named
-from ecglm.io._common import Hints, Recording, plain_metadata, written_aside
+from ecglm.io._common import Hints, Recording, plain_metadata, restore_metadata, written_aside
 
 _MAGIC = b"\x93NUMPY"
 _MAX_HEADER = 10_000  # bytes; as numpy has it
 _MAX_MEMBERS = 1000
-_MAX_SMALL = 1 << 20  # bytes of an array beside the signal
+_MAX_SMALL = 4 << 20  # bytes of an array beside the signal; a text has four a character
 _MAX_KEPT = 8 << 20  # bytes of the arrays that are unpacked with their headers
 _MAX_RATIO = 400  # an ECG's samples shrink less than that, a bomb's more than 1000
 
@@ -185,7 +185,10 @@ def _parse_npz(path: Path, hints: Hints) -> Recording:
         if type(error).__module__ in ("zlib", "lzma", "_lzma"):
             raise ECGFileError(f"{path} is a broken NPZ file ({str(error)[:80]}); fetch it again") from error
         raise
-    return _with_own_metadata(_named.recording(path, "NumPy", values, small, hints, index), small)
+    recording = _named.recording(path, "NumPy", values, small, hints, index)
+    if "metadata" in members.keys() - small.keys():
+        recording.warnings.append(f"the metadata has more than {_MAX_SMALL >> 20} MB; it is left out")
+    return _with_own_metadata(recording, small)
 
 
 def _load(archive: zipfile.ZipFile, member: _Member) -> np.ndarray:
@@ -206,23 +209,12 @@ def _load(archive: zipfile.ZipFile, member: _Member) -> np.ndarray:
 def _with_own_metadata(recording: Recording, small: dict[str, Any]) -> Recording:
     """What `write_npz` saved beside the usual names: units of single rows, and metadata as JSON."""
     text = _named.scalar(small["metadata"]) if "metadata" in small else None
-    try:
-        known = json.loads(text) if isinstance(text, str) else {}
-    except (ValueError, RecursionError):
-        recording.warnings.append("the metadata is no JSON; it is left out")
-        return recording
-    if not isinstance(known, dict):
-        return recording
-    units = known.pop("units", None)
-    if isinstance(units, dict):
-        for channel in recording.channels:
-            unit = units.get(channel.name, channel.unit)
-            channel.unit = unit if isinstance(unit, str) else channel.unit
-    for key, sentences in (("assumed", recording.assumed), ("warnings", recording.warnings)):
-        sentences += [str(each) for each in known.pop(key, []) or []]
-    identity = known.pop("identity", None)
-    recording.identity = identity if isinstance(identity, dict) else {}
-    recording.metadata |= {key: value for key, value in known.items() if key not in ("source",)}
+    if isinstance(text, str):
+        restore_metadata(recording, text)
+    units = recording.metadata.pop("units", {})
+    for channel in recording.channels:
+        unit = units.get(channel.name, channel.unit)
+        channel.unit = unit if isinstance(unit, str) else channel.unit
     return recording
 
 

@@ -24,7 +24,7 @@ def inspect(path: str | os.PathLike, **hints: Any) -> dict[str, Any]:
     Returns:
         file, format, files (name, bytes, sha256 of each file of the record), leads (name, unit, lowest and
         highest value, share of unknown samples), sampling_rate Hz, num_samples, duration s, assumed,
-        warnings, and metadata.
+        warnings, and metadata, the device's median beats without their samples.
 
     Raises:
         FileNotFoundError: if nothing of that name exists.
@@ -36,6 +36,8 @@ def inspect(path: str | os.PathLike, **hints: Any) -> dict[str, Any]:
     metadata = plain_metadata(ecg, identity=bool(hints.get("keep_identity")))
     assumed, warnings = metadata.pop("assumed", []), metadata.pop("warnings", [])
     metadata.pop("source", None)
+    if beats := metadata.get("device", {}).get("median_beats"):
+        beats["num_samples"] = len(beats.pop("signal")[0])
     files = module.files_of(found) if hasattr(module, "files_of") else [found]
     kind = ecg.metadata["source"].removesuffix(f" {files[0]}")
     return {

@@ -29,6 +29,7 @@ from ecglm.io._common import (
     plain_metadata,
     quoted,
     read_bytes,
+    restore_metadata,
     written_aside,
 )
 
@@ -301,17 +302,8 @@ def _apply_preamble(recording: Recording, table: _Table) -> None:
     recording.metadata |= {"device": device} if device else {}
     recording.identity = {key: said[key] for key in ("name", "birth_date", "patient_id") if key in said}
     if "metadata" in said:  # as write_csv left it
-        try:
-            known = json.loads(said["metadata"])
-        except (ValueError, RecursionError):
-            recording.warnings.append("the metadata is no JSON; it is left out")
-            return
-        if isinstance(known, dict):
-            recording.assumed += [str(each) for each in known.pop("assumed", []) or []]
-            recording.warnings += [str(each) for each in known.pop("warnings", []) or []]
-            identity = known.pop("identity", None)
-            recording.identity |= identity if isinstance(identity, dict) else {}
-            recording.metadata |= {key: each for key, each in known.items() if key not in ("source", "units")}
+        restore_metadata(recording, said["metadata"])
+        recording.metadata.pop("units", None)  # the names of the columns state them
 
 
 # ------------------------------------------------------------------------------------------------ the numbers
