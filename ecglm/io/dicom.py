@@ -2,7 +2,8 @@
 
 An object holds multiplex groups, each with a rate, channels and samples of its own. Groups of the recording
 itself are laid on one time axis by their offsets, NaN where nothing was recorded; derived groups are the
-device's median beats. A deflated object is inflated here, up to a bound, before pydicom sees it.
+device's median beats. A deflated object is inflated here, up to a bound, before pydicom sees it; of a
+long one that is not deflated only the samples that `start` and `stop` ask for are read.
 
 Source: DICOM PS3.3 A.34 and C.10.9 to C.10.11, PS3.16 CID 3001 (leads), 3263 (electrode placement).
 """
@@ -10,7 +11,9 @@ Source: DICOM PS3.3 A.34 and C.10.9 to C.10.11, PS3.16 CID 3001 (leads), 3263 (e
 from __future__ import annotations
 
 import io
+import mmap
 import re
+import struct
 import warnings as python_warnings
 import zlib
 from dataclasses import dataclass
@@ -37,6 +40,8 @@ MAX_INFLATED = 32 << 20
 MAX_GROUPS = 64
 """Multiplex groups of one object; the standard allows 5."""
 
+_LONG = 1 << 20  # bytes; of a longer file a span is read without the rest
+_MAX_BESIDE = 64 << 20  # bytes of an element beside the waveforms of such a file
 _WAVEFORMS = "1.2.840.10008.5.1.4.1.1.9."  # so begin the classes of objects that hold some
 _DEFLATED, _BIG_ENDIAN = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"
 _DTYPES = {
@@ -51,6 +56,8 @@ _LABEL, _SENSITIVITY, _CORRECTION, _BASELINE = 0x003A0203, 0x003A0210, 0x003A021
 _TIME_SKEW, _SAMPLE_SKEW = 0x003A0214, 0x003A0215
 _RATE, _OFFSET = 0x003A001A, 0x00181068
 _CODE, _MEANING = 0x00080100, 0x00080104
+_SEQUENCE, _DATA, _ITEM = 0x54000100, 0x54001010, 0xFFFEE000
+_UNDEFINED = 0xFFFFFFFF  # as a length: up to a delimiter
 _SOURCE, _UNITS, _CONCEPT = 0x003A0208, 0x003A0211, 0x0040A043
 _MAX_KEPT_CODE = 1000  # bytes
 _DERIVED = re.compile(r"MEDIAN|AVERAGE|REPRESENT|TEMPLATE", re.IGNORECASE)
@@ -90,11 +97,13 @@ def parse(path: Path, hints: Hints) -> Recording:
     Raises:
         ECGFileError: if it holds no waveform, or its groups contradict their data.
     """
-    content = read_bytes(path)
     try:
         with python_warnings.catch_warnings():
             python_warnings.simplefilter("ignore")  # pydicom's, on values that the standard does not allow
-            return _recording(path, content, hints)
+            if hints.cropping and path.stat().st_size > _LONG:
+                with path.open("rb") as file, _Mapped(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                    return _recording(path, open_object(path, mapped), hints)
+            return _recording(path, open_object(path, io.BytesIO(read_bytes(path))), hints)
     except ECGFileError:
         raise
     except RecursionError:
@@ -108,18 +117,34 @@ def parse(path: Path, hints: Hints) -> Recording:
         raise ECGFileError(f"{path} is damaged or no valid DICOM ({reason}); fetch it again") from error
 
 
+class _Mapped(mmap.mmap):
+    """A file of which only what is asked for is read; a place behind its end is its end."""
+
+    def seek(self, place: int, *_: Any) -> None:  # type: ignore[override]
+        super().seek(min(place, len(self)))
+
+
 @dataclass
 class _Object:
     dataset: Dataset
     order: str  # of bytes: "<" or ">"
+    stream: Any  # io.BytesIO, or _Mapped where samples may still be in the file
+
+    def samples(self, item: Dataset) -> tuple[int, int | None]:
+        """Bytes of a group's samples, and where they begin if they are still in the file."""
+        element: Any = item.get_item(_DATA, keep_deferred=True)
+        if not getattr(element, "length", 0) or element.value is not None:
+            data = item.get("WaveformData")
+            return (len(data) if isinstance(data, bytes) else 0), None
+        return min(element.length, len(self.stream) - element.value_tell), element.value_tell
 
 
-def open_object(path: Path, content: bytes) -> _Object:
-    """The data set, inflated within bounds where it is deflated."""
+def open_object(path: Path, stream: Any) -> _Object:
+    """The data set, inflated within bounds where it is deflated; of a mapped file without long samples."""
     from pydicom.filereader import read_dataset
 
-    stream = io.BytesIO(content)
-    stream.seek(132 if content[128:132] == b"DICM" else 0)
+    stream.seek(128)
+    stream.seek(132 if stream.read(4) == b"DICM" else 0)
     meta = read_dataset(
         stream, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, vr, length: tag >> 16 != 2
     )
@@ -132,8 +157,45 @@ def open_object(path: Path, content: bytes) -> _Object:
     # By the bytes, not by the syntax: files without one, or with a wrong one, are common.
     implicit = not (vr.isalpha() and vr.isupper())
     little = syntax != _BIG_ENDIAN
-    dataset = read_dataset(stream, is_implicit_VR=implicit, is_little_endian=little)
-    return _Object(dataset, "<" if little else ">")
+    if isinstance(stream, _Mapped):
+        dataset = _without_samples(path, stream, implicit, little)
+    else:
+        dataset = read_dataset(stream, is_implicit_VR=implicit, is_little_endian=little)
+    return _Object(dataset, "<" if little else ">", stream)
+
+
+def _without_samples(path: Path, stream: Any, implicit: bool, little: bool) -> Dataset:
+    """The data set up to its groups; of the long samples in these, pydicom keeps length and place."""
+    from pydicom.filereader import read_dataset
+
+    dataset = read_dataset(
+        stream, implicit, little, stop_when=lambda tag, vr, length: tag >= _SEQUENCE, defer_size=_MAX_BESIDE
+    )
+    form = "<HHI" if little else ">HHI"
+    group, element, length = struct.unpack(form, stream.read(8).ljust(8, b"\0"))
+    if group << 16 | element != _SEQUENCE:
+        return dataset
+    if not implicit:
+        (length,) = struct.unpack(form[0] + "I", stream.read(4))
+    end = len(stream) if length == _UNDEFINED else stream.tell() + length
+    items: list[Dataset] = []
+    while stream.tell() < end and len(items) <= MAX_GROUPS:
+        group, element, length = struct.unpack(form, stream.read(8).ljust(8, b"\0"))
+        if group << 16 | element != _ITEM:  # the sequence's delimiter
+            break
+        items.append(
+            read_dataset(
+                stream,
+                implicit,
+                little,
+                None if length == _UNDEFINED else length,
+                defer_size=_LONG,
+                parent_encoding=dataset.original_character_set,
+                at_top_level=False,
+            )
+        )
+    dataset.WaveformSequence = items
+    return dataset
 
 
 def _inflated(path: Path, content: bytes) -> bytes:
@@ -167,8 +229,7 @@ class _Group:
         return len(self.channels[0].values)
 
 
-def _recording(path: Path, content: bytes, hints: Hints) -> Recording:
-    opened = open_object(path, content)
+def _recording(path: Path, opened: _Object, hints: Hints) -> Recording:
     dataset = opened.dataset
     items = dataset.get("WaveformSequence")
     if not items:
@@ -189,7 +250,7 @@ def _recording(path: Path, content: bytes, hints: Hints) -> Recording:
     chosen = range(len(items)) if hints.index is None else [hints.index]
     # One group alone is cut before its samples are converted, several after they lie on one time axis.
     alone = hints if len([k for k in chosen if not _is_derived(items[k])]) == 1 else Hints()
-    groups = [_group(path, k, items[k], opened.order, alone, warnings) for k in chosen]
+    groups = [_group(path, k, items[k], opened, alone, warnings) for k in chosen]
     recorded = [group for group in groups if not group.derived] or groups[:1]
     if not any(not group.derived for group in groups) and hints.index is None:
         warnings.append("the object holds derived waveforms only, e.g. median beats; the first group is read")
@@ -224,7 +285,9 @@ def _is_derived(item: Dataset) -> bool:
     return str(item.get("WaveformOriginality") or "") == "DERIVED" or bool(_DERIVED.search(label))
 
 
-def _group(path: Path, number: int, item: Dataset, order: str, hints: Hints, warnings: list[str]) -> _Group:
+def _group(
+    path: Path, number: int, item: Dataset, opened: _Object, hints: Hints, warnings: list[str]
+) -> _Group:
     """One group; of its samples, unless it is derived, those that `start` and `stop` ask for."""
     where = f"{path}: multiplex group {number + 1}"
     count, samples = (
@@ -239,12 +302,11 @@ def _group(path: Path, number: int, item: Dataset, order: str, hints: Hints, war
             f"{where} codes its samples as {coding[0]} bits {coding[1]!r}; read are "
             f"{', '.join(f'{bits} {kind}' for bits, kind in _DTYPES)}"
         )
-    dtype = np.dtype(order + _DTYPES[coding])
-    data = item.get("WaveformData")
-    data = data if isinstance(data, bytes) else b""
-    if samples < 1 or len(data) < count * samples * dtype.itemsize:
+    dtype = np.dtype(opened.order + _DTYPES[coding])
+    there, place = opened.samples(item)
+    if samples < 1 or there < count * samples * dtype.itemsize:
         raise ECGFileError(
-            f"{where} claims {samples:,} samples of {count} channels, but has {len(data):,} bytes of them; "
+            f"{where} claims {samples:,} samples of {count} channels, but has {there:,} bytes of them; "
             "fetch it again"
         )
     rate, offset = _float(item, _RATE), _float(item, _OFFSET) or 0.0
@@ -256,7 +318,9 @@ def _group(path: Path, number: int, item: Dataset, order: str, hints: Hints, war
         raise ECGFileError(
             f"{where} holds {samples:,} samples of {count} channels; pass start= and stop= to read a part"
         )
-    counts = np.frombuffer(data, dtype, count * samples).reshape(samples, count)[span]
+    begin, end = (count * each * dtype.itemsize for each in (span.start, span.stop))
+    data = item.WaveformData[begin:end] if place is None else opened.stream[place + begin : place + end]
+    counts = np.frombuffer(data, dtype).reshape(-1, count)
     definitions = list(item.get("ChannelDefinitionSequence") or [])
     if len(definitions) != count:
         raise ECGFileError(f"{where} has {count} channels, but describes {len(definitions)}; it is damaged")

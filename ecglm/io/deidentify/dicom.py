@@ -7,6 +7,7 @@ profile of PS3.15 (annex E); unique identifiers are made from the samples.
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def keep(path: Path, folder: Path, name: str, removal: Removal, ecg: ECG) -> Pat
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, generate_uid
 
     content = read_bytes(path)
-    opened = open_object(path, content)
+    opened = open_object(path, io.BytesIO(content))
     source = opened.dataset
     kept = Dataset()
     digest = hashlib.sha256(ecg.signal.tobytes()).hexdigest()
