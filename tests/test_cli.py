@@ -174,7 +174,10 @@ def test_render_writes_a_page_in_the_format_of_its_suffix(record, tmp_path):
         (("-o", tmp_path / "other.png", "--dpi", "0"), "dpi must lie"),
         (("-o", tmp_path / "other.png", "--layout", "2x6"), "unknown layout"),
         (("-o", tmp_path / "other.png", "--defects", "Fog"), "unknown defect 'Fog'"),
-        (("-o", tmp_path / "other.png", "--defects", "light", "--seed", "-1"), "seed must be a whole number of 0 or more"),
+        (
+            ("-o", tmp_path / "other.png", "--defects", "light", "--seed", "-1"),
+            "seed must be a whole number of 0 or more",
+        ),
         (("-o", tmp_path / "other.svg", "--defects", "Creases"), "save it as .png or .jpg"),
     ):
         done = ecglm("render", record, *arguments)

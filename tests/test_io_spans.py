@@ -7,6 +7,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
+from scipy.io import savemat
 from standard_files import channel, code, dicom_file, group
 
 from ecglm import ECGFileError, read
@@ -85,3 +86,75 @@ def test_long_dicom_that_is_cut_or_holds_no_ecg_is_refused(tmp_path, counts):
     path.write_bytes(content[:place] + bytes(2 << 20))
     with pytest.raises(ECGFileError, match="with no waveform; such an object has one, so it ends early"):
         read(path, start=0, stop=1)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("turned", [False, True])
+def test_npz_keeps_only_the_span(tmp_path, counts, packed, turned):
+    said = {"fs": RATE, "unit": "uV", "leads": LEADS}
+    save = np.savez_compressed if packed else np.savez
+    values = counts if turned else np.ascontiguousarray(counts.T)
+    for name, signal in (("c", values), ("fortran", np.asfortranarray(values))):
+        save(tmp_path / f"{name}.npz", signal=signal, **said)
+        ecg, peak = span_of(tmp_path / f"{name}.npz")
+        np.testing.assert_allclose(ecg.signal, counts[FIRST:LAST].T * 1e-3, atol=1e-6)
+        assert (ecg.leads, ecg.sampling_rate) == (LEADS, RATE)
+        assert peak < MAX_GROWTH
+        with pytest.raises(ECGFileError, match="lasts 7200 s; start=7199 and stop=7201 name no part"):
+            read(tmp_path / f"{name}.npz", start=7199, stop=7201)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_one_of_many_long_records_in_npz(tmp_path, counts, packed):
+    many = np.stack([counts.T, -counts.T])
+    save = np.savez_compressed if packed else np.savez
+    for name, signal in (("c", many), ("fortran", np.asfortranarray(many))):
+        save(tmp_path / f"{name}.npz", signal=signal, fs=RATE, unit="uV", leads=LEADS)
+        ecg, peak = span_of(tmp_path / f"{name}.npz", index=1)
+        np.testing.assert_allclose(ecg.signal, -counts[FIRST:LAST].T * 1e-3, atol=1e-6)
+        assert peak < MAX_GROWTH or (packed and name == "fortran")  # where records lie between each other
+
+
+def test_a_long_packed_array_that_is_cut_or_without_a_rate_is_refused(tmp_path, counts):
+    np.savez_compressed(tmp_path / "r.npz", signal=counts.T, unit="uV", leads=LEADS)
+    for name, form in (("r.npz", "NPZ"), ("r.mat", "MATLAB")):
+        path = tmp_path / name
+        if form == "MATLAB":
+            savemat(path, {"ecg": counts.T, "unit": "uV"}, do_compression=True)
+        with pytest.raises(ECGFileError, match="states no sampling rate; pass sampling_rate="):
+            read(path, start=1, stop=2)
+        content = path.read_bytes()
+        third, rubbish = len(content) // 3, np.random.default_rng(2).bytes(1 << 20)
+        path.write_bytes(content[:third] + rubbish + content[third + len(rubbish) :])
+        with pytest.raises(ECGFileError, match=f"is a broken {form} file"):
+            read(path, start=7000, stop=7001, sampling_rate=RATE, leads=LEADS)
+
+
+@pytest.mark.parametrize("form", ["plain", "packed", "turned and packed", "level 4", "big endian"])
+def test_matlab_keeps_only_the_span(tmp_path, counts, form):
+    path = tmp_path / "r.mat"
+    values = counts if "turned" in form else counts.T
+    known = {"ecg": values, "fs": float(RATE), "unit": "uV", "leads": "I,II,V5"}
+    if form == "big endian":
+        path.write_bytes(big_endian_level_5(counts.T))
+    else:
+        savemat(path, known, format="4" if form == "level 4" else "5", do_compression="packed" in form)
+    hints = {"sampling_rate": RATE, "unit": "uV", "leads": LEADS} if form == "big endian" else {}
+    ecg, peak = span_of(path, **hints)
+    assert (ecg.leads, ecg.sampling_rate) == (LEADS, RATE)
+    np.testing.assert_allclose(ecg.signal, counts[FIRST:LAST].T * 1e-3, atol=1e-6)
+    assert peak < MAX_GROWTH
+    with pytest.raises(ECGFileError, match="lasts 7200 s; start=7199 and stop=7201 name no part"):
+        read(path, start=7199, stop=7201, **hints)
+
+
+def big_endian_level_5(values: np.ndarray) -> bytes:
+    """A MATLAB file of one int16 array `ecg`."""
+
+    def tagged(kind: int, content: bytes) -> bytes:
+        return struct.pack(">II", kind, len(content)) + content + bytes(-len(content) % 8)
+
+    data = values.astype(">i2").tobytes(order="F")
+    array = tagged(6, struct.pack(">II", 10, 0)) + tagged(5, struct.pack(">ii", *values.shape))
+    array += tagged(1, b"ecg") + tagged(3, data)
+    return b"MATLAB 5.0 MAT-file".ljust(124) + b"\x01\x00MI" + tagged(14, array)

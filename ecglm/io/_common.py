@@ -33,6 +33,8 @@ MAX_LEADS = 64
 """Channels of one recording."""
 MAX_SAMPLES = 1 << 28
 """Samples of all channels together that are read at once: 1 GB as float32, 25 h of 12 leads at 250 Hz."""
+LONG_BYTES = 1 << 20
+"""Of a file beyond this size `start` and `stop` read their part only, where its format allows it."""
 MAX_BYTES = 1 << 30
 """Size of a file that is read whole."""
 MAX_TEXT_BYTES = 64 << 20

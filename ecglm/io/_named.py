@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,62 @@ def span_of(path: Path, length: int, hints: Hints, rate: float | None) -> slice:
     return slice(*hints.span(path, length, rate))
 
 
+class Streamed:
+    """An array that can only be read from its beginning on, as it is packed: only what is asked for is kept.
+
+    Args:
+        opened: gives an object whose `read(size)` hands over up to so many bytes, none at the end.
+        begin: bytes in front of the values.
+        dtype: of the values.
+        shape: of one or two axes.
+        fortran: whether the first axis changes fastest.
+    """
+
+    def __init__(
+        self,
+        opened: Callable[[], Any],
+        begin: int,
+        dtype: np.dtype,
+        shape: tuple[int, ...],
+        fortran: bool = False,
+    ) -> None:
+        self.dtype, self.shape = dtype, shape
+        self._opened, self._begin, self._fortran = opened, begin, fortran
+
+    def __getitem__(self, key: slice | tuple[slice, ...]) -> np.ndarray:
+        keys = [*key] if isinstance(key, tuple) else [key]
+        keys += [slice(None)] * (len(self.shape) - len(keys))
+        spans = [range(length)[each] for length, each in zip(self.shape, keys, strict=True)]
+        step = -1 if self._fortran else 1
+        lines, part = [range(1), *spans[::step]][-2:]
+        width = self.shape[::step][-1]
+        if len(part) == width:  # one stretch
+            lines, part, width = range(1), range(lines.start * width, lines.stop * width), 0
+        size = len(part) * self.dtype.itemsize
+        values = bytearray(len(lines) * size)
+        with closing(self._opened()) as stream:
+            at = 0
+            for number, line in enumerate(lines):
+                place = self._begin + (line * width + part.start) * self.dtype.itemsize
+                _read_on(stream, place - at)
+                _read_on(stream, size, memoryview(values)[number * size :])
+                at = place + size
+        found = np.frombuffer(values, self.dtype).reshape([len(each) for each in spans[::step]])
+        return found.T if self._fortran else found
+
+
+def _read_on(stream: Any, count: int, into: memoryview | None = None) -> None:
+    """Read so many bytes, and keep them in `into` or not at all."""
+    done = 0
+    while done < count:
+        piece = stream.read(min(count - done, 1 << 16))
+        if not piece:
+            raise EOFError("it ends within its values")
+        if into is not None:
+            into[done : done + len(piece)] = piece
+        done += len(piece)
+
+
 def recording(
     path: Path,
     kind: str,
@@ -217,6 +274,8 @@ def recording(
         count, length = length, count
     if names and len(names) != count:
         raise ECGFileError(f"{path}: {len(names)} leads are named, the signal has {count}; pass leads=")
+    if isinstance(values, Streamed) and not (hints.sampling_rate or rate):
+        raise ECGFileError(f"{path} states no sampling rate; pass sampling_rate= (Hz)")
     span = span_of(path, length, hints, rate)
     check_array(path, values.dtype, (count, span.stop - span.start))
     rows = np.asarray(values[span] if turned else values[:, span])

@@ -21,7 +21,7 @@ import numpy as np
 
 from ecglm.ecg import ECG, ECGFileError
 from ecglm.io import _named
-from ecglm.io._common import Hints, Recording, plain_metadata, restore_metadata, written_aside
+from ecglm.io._common import LONG_BYTES, Hints, Recording, plain_metadata, restore_metadata, written_aside
 
 _MAGIC = b"\x93NUMPY"
 _MAX_HEADER = 10_000  # bytes; as numpy has it
@@ -163,19 +163,23 @@ def _members(path: Path, archive: zipfile.ZipFile, keep: int = 0) -> dict[str, _
 def _parse_npz(path: Path, hints: Hints) -> Recording:
     try:
         with _archive(path) as archive:
-            members = _members(path, archive, keep=_MAX_KEPT)
+            members = _members(path, archive, keep=LONG_BYTES if hints.cropping else _MAX_KEPT)
             numbers = {name: each.shape for name, each in members.items() if each.dtype.kind in "iufb"}
             chosen = _named.choose(path, numbers)
             signal = members.pop(chosen)
             index, _ = _named.pick(path, signal.shape, hints)
-            _named.check_array(path, signal.dtype, signal.shape)
-            values = _load(archive, signal)
-            values = values if index is None else values[index]
+            if hints.cropping and signal.content is None:
+                values = _left_packed(path, archive, signal, index)
+            else:
+                _named.check_array(path, signal.dtype, signal.shape)
+                values = _load(archive, signal)
+                values = values if index is None else values[index]
             small = {
                 name: _load(archive, each)
                 for name, each in members.items()
                 if each.entry.file_size <= _MAX_SMALL
             }
+            recording = _named.recording(path, "NumPy", values, small, hints, index)
     except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
         # a wrong checksum, a broken stream, a method or password that zipfile does not know
         if isinstance(error, ECGFileError):
@@ -185,10 +189,27 @@ def _parse_npz(path: Path, hints: Hints) -> Recording:
         if type(error).__module__ in ("zlib", "lzma", "_lzma"):
             raise ECGFileError(f"{path} is a broken NPZ file ({str(error)[:80]}); fetch it again") from error
         raise
-    recording = _named.recording(path, "NumPy", values, small, hints, index)
     if "metadata" in members.keys() - small.keys():
         recording.warnings.append(f"the metadata has more than {_MAX_SMALL >> 20} MB; it is left out")
     return _with_own_metadata(recording, small)
+
+
+def _left_packed(path: Path, archive: zipfile.ZipFile, member: _Member, index: int | None) -> Any:
+    """A large array, or one record of it, of which only the part that is asked for is read."""
+    entry, begin, dtype, shape = member.entry, member.begin, member.dtype, member.shape
+    if entry.compress_type == zipfile.ZIP_STORED and not entry.flag_bits & 1:
+        with path.open("rb") as file:
+            file.seek(entry.header_offset + 26)
+            begin += entry.header_offset + 30 + sum(struct.unpack("<HH", file.read(4)))
+            mapped = np.memmap(file, dtype, "r", begin, shape, "F" if member.fortran else "C")
+        return mapped if index is None else mapped[index]
+    if index is not None:
+        if member.fortran:
+            _named.check_array(path, dtype, shape)
+            return _load(archive, member)[index]
+        shape = shape[1:]
+        begin += index * math.prod(shape) * dtype.itemsize
+    return _named.Streamed(lambda: archive.open(entry), begin, dtype, shape, member.fortran)
 
 
 def _load(archive: zipfile.ZipFile, member: _Member) -> np.ndarray:

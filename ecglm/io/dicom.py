@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ecglm.ecg import LEADS_12, ECGFileError, standard_lead
-from ecglm.io._common import MAX_LEADS, MAX_SAMPLES, Channel, Hints, Recording, read_bytes
+from ecglm.io._common import LONG_BYTES, MAX_LEADS, MAX_SAMPLES, Channel, Hints, Recording, read_bytes
 from ecglm.io._dicom_written import FILTERS, IMPRESSION, write_dicom
 from ecglm.io._named import span_of
 from ecglm.io._xml import beats_of, iso_time, sex_of, tidy, to_number, years_between
@@ -40,8 +40,7 @@ MAX_INFLATED = 32 << 20
 MAX_GROUPS = 64
 """Multiplex groups of one object; the standard allows 5."""
 
-_LONG = 1 << 20  # bytes; of a longer file a span is read without the rest
-_MAX_BESIDE = 64 << 20  # bytes of an element beside the waveforms of such a file
+_MAX_BESIDE = 64 << 20  # bytes of an element beside the waveforms of a long file
 _WAVEFORMS = "1.2.840.10008.5.1.4.1.1.9."  # so begin the classes of objects that hold some
 _DEFLATED, _BIG_ENDIAN = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"
 _DTYPES = {
@@ -100,7 +99,7 @@ def parse(path: Path, hints: Hints) -> Recording:
     try:
         with python_warnings.catch_warnings():
             python_warnings.simplefilter("ignore")  # pydicom's, on values that the standard does not allow
-            if hints.cropping and path.stat().st_size > _LONG:
+            if hints.cropping and path.stat().st_size > LONG_BYTES:
                 with path.open("rb") as file, _Mapped(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
                     return _recording(path, open_object(path, mapped), hints)
             return _recording(path, open_object(path, io.BytesIO(read_bytes(path))), hints)
@@ -189,7 +188,7 @@ def _without_samples(path: Path, stream: Any, implicit: bool, little: bool) -> D
                 implicit,
                 little,
                 None if length == _UNDEFINED else length,
-                defer_size=_LONG,
+                defer_size=LONG_BYTES,
                 parent_encoding=dataset.original_character_set,
                 at_top_level=False,
             )

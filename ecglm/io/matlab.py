@@ -2,11 +2,13 @@
 
 The values are read here rather than by `scipy.io`, which crashes the process on some broken files. Every
 length is checked against what is there, nesting is bounded, and compressed variables are unpacked no further
-than they announce and `_MAX_UNPACKED` allows. Format: MathWorks, "MAT-File Format", levels 4 and 5.
+than they announce and `_MAX_UNPACKED` allows. Of a long file `start` and `stop` read their part only: what is
+packed is unpacked up to there, and not kept. Format: MathWorks, "MAT-File Format", levels 4 and 5.
 """
 
 from __future__ import annotations
 
+import mmap
 import struct
 import zlib
 from pathlib import Path
@@ -16,14 +18,16 @@ import numpy as np
 
 from ecglm.ecg import ECGFileError
 from ecglm.io import _named
-from ecglm.io._common import Hints, Recording, read_bytes
+from ecglm.io._common import LONG_BYTES, Hints, Recording, read_bytes
 
 _MAX_UNPACKED = 128 << 20
+_MAX_RATIO = 400  # of a variable of which a span is read; an ECG's samples shrink less
 _MAX_VARIABLES = 200
 _MAX_CELLS = 10_000
 _MAX_DEPTH = 8
 _TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 _TEXTS = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
+_HEAD = 1 << 14  # bytes that hold an array up to its values
 _MATRIX, _COMPRESSED = 14, 15
 _CELL, _STRUCT, _OBJECT, _CHAR = 1, 2, 3, 4
 _NUMBERS = range(6, 16)  # the classes double to uint64
@@ -51,19 +55,27 @@ def parse(path: Path, hints: Hints) -> Recording:
     Raises:
         ECGFileError: if it is broken, unpacks to more than is read, or holds nothing that could be an ECG.
     """
-    values = _variables(path)
-    numbers = {
-        name: each.shape
+    values = _variables(path, hints.cropping)
+    arrays = {
+        name: each
         for name, each in values.items()
-        if isinstance(each, np.ndarray) and each.dtype.kind in "iufb"
+        if isinstance(each, (np.ndarray, _named.Streamed)) and each.dtype.kind in "iufb"
     }
-    shapes = {name: _without_ones(shape) for name, shape in numbers.items()}
+    shapes = {name: _without_ones(each.shape) for name, each in arrays.items()}
     chosen = _named.choose(path, shapes)
-    signal = values.pop(chosen).reshape(shapes[chosen])
-    index, part = _named.pick(path, signal.shape, hints)
-    recording = _named.recording(
-        path, "MATLAB", signal if index is None else signal[index], values, hints, index
-    )
+    index, _ = _named.pick(path, shapes[chosen], hints)
+    signal = arrays[chosen]
+    if isinstance(signal, np.ndarray):
+        signal = signal.reshape(shapes[chosen]) if index is None else signal[index]
+    small = {
+        name: each
+        for name, each in values.items()
+        if name != chosen and not isinstance(each, _named.Streamed)
+    }
+    try:
+        recording = _named.recording(path, "MATLAB", signal, small, hints, index)
+    except (zlib.error, EOFError) as error:
+        raise ECGFileError(f"{path} is a broken MATLAB file ({error}); fetch it again") from error
     if chosen == "val" and recording.sampling_rate is None and hints.sampling_rate is None:
         raise ECGFileError(
             f"{path} holds samples only, and its header {path.with_suffix('.hea').name} is not beside it; "
@@ -85,14 +97,22 @@ def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (max(shape),) if len(shape) == 2 and 1 in shape else shape
 
 
-def _variables(path: Path) -> dict[str, Any]:
-    """All variables by name: arrays of numbers, texts, lists of texts; fields of a struct as `a.b`."""
-    content = read_bytes(path)
+def _variables(path: Path, cropping: bool = False) -> dict[str, Any]:
+    """All variables by name: arrays of numbers, texts, lists of texts; fields of a struct as `a.b`.
+
+    With `cropping` the arrays of a long file are left in it until a part of them is asked for.
+    """
+    content: Any
+    if cropping and path.stat().st_size > LONG_BYTES:
+        with path.open("rb") as file:
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    else:
+        cropping, content = False, read_bytes(path)
     found: dict[str, Any] = {}
     try:
         order = {b"IM": "<", b"MI": ">"}.get(content[126:128])
         if order:
-            _read_level_5(path, content, order, found)
+            _read_level_5(path, content, order, found, cropping)
         else:
             _read_level_4(content, found)
     except (_Broken, struct.error, zlib.error) as error:
@@ -105,7 +125,7 @@ def _variables(path: Path) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------- level 5, to 7
 
 
-def _read_level_5(path: Path, content: bytes, order: str, found: dict[str, Any]) -> None:
+def _read_level_5(path: Path, content: Any, order: str, found: dict[str, Any], cropping: bool) -> None:
     position, unpacked = 128, 0
     while position + 8 <= len(content) and len(found) < _MAX_VARIABLES:
         kind, length = struct.unpack(f"{order}2I", content[position : position + 8])
@@ -115,6 +135,13 @@ def _read_level_5(path: Path, content: bytes, order: str, found: dict[str, Any])
                 f"{path} is truncated: {length:,} bytes of a variable announced; fetch it again"
             )
         position += 8 + length
+        if (
+            kind == _COMPRESSED
+            and cropping
+            and length > LONG_BYTES
+            and _left_packed(path, data, order, found)
+        ):
+            continue
         if kind == _COMPRESSED:
             data = memoryview(_inflate(path, data, order, _MAX_UNPACKED - unpacked))
             unpacked += len(data)
@@ -137,6 +164,48 @@ def _inflate(path: Path, packed: memoryview, order: str, left: int) -> bytes:
     return start + stream.decompress(stream.unconsumed_tail, max(length, 1))
 
 
+def _left_packed(path: Path, packed: memoryview, order: str, found: dict[str, Any]) -> bool:
+    """Take a compressed variable as it is, if it is one array of numbers; whether it is."""
+    start = memoryview(zlib.decompressobj().decompress(packed[:_HEAD], _HEAD))
+    kind, length = struct.unpack(f"{order}2I", start[:8])
+    if kind != _MATRIX:
+        return False
+    which, shape, name, data = _head_of(start[8:], order)
+    shape = _without_ones(shape)
+    kind, size = struct.unpack(f"{order}2I", data[:8])
+    if which not in _NUMBERS or kind not in _TYPES or len(shape) > 2:
+        return False
+    stored = np.dtype(order + _TYPES[kind])
+    if size < _size(shape) * stored.itemsize:
+        raise _Broken(f"{name[:40]} announces {_size(shape):,} values, which are not all there")
+    if length > _MAX_RATIO * len(packed):
+        raise ECGFileError(f"{path}: a variable unpacks to {length:,} bytes; no ECG does, it is not read")
+    begin = len(start) - len(data) + 8
+    found[name] = _named.Streamed(lambda: _Inflating(packed), begin, stored, shape, fortran=True)
+    return True
+
+
+class _Inflating:
+    """What compressed bytes unpack to, piece by piece."""
+
+    def __init__(self, packed: memoryview) -> None:
+        self._packed, self._at, self._stream = packed, 0, zlib.decompressobj()
+
+    def read(self, size: int) -> bytes:
+        while not self._stream.eof:
+            piece: Any = self._stream.unconsumed_tail
+            if not piece:
+                piece = self._packed[self._at : self._at + _HEAD]
+                self._at += len(piece)
+            found = self._stream.decompress(piece, size)
+            if found or not piece:
+                return found
+        return b""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 def _element(data: memoryview, order: str) -> tuple[int, memoryview, memoryview]:
     """Type and content of the first element, and what comes behind; small ones have both in eight bytes."""
     if len(data) < 8:
@@ -155,14 +224,20 @@ def _element(data: memoryview, order: str) -> tuple[int, memoryview, memoryview]
 
 def _matrix(data: memoryview, order: str, prefix: str, found: dict[str, Any], depth: int) -> None:
     """One array; what it holds goes into `found`, under its name behind the prefix."""
+    which, shape, name, data = _head_of(data, order)
+    _fill(which, shape, data, order, prefix + name, found, depth)
+
+
+def _head_of(data: memoryview, order: str) -> tuple[int, tuple[int, ...], str, memoryview]:
+    """Class, shape and name of an array, and what comes behind."""
     _, flags, data = _element(data, order)
     _, sizes, data = _element(data, order)
-    kind, name, data = _element(data, order)
+    _, name, data = _element(data, order)
     if len(flags) < 8 or len(sizes) % 4 or not 2 <= len(sizes) // 4 <= 8:
         raise _Broken("an array has no class or shape")
     which = struct.unpack(f"{order}I", flags[:4])[0] & 0xFF
     shape = struct.unpack(f"{order}{len(sizes) // 4}i", sizes)
-    _fill(which, shape, data, order, prefix + bytes(name).decode("latin-1"), found, depth)
+    return which, shape, bytes(name).decode("latin-1"), data
 
 
 def _fill(
@@ -187,8 +262,7 @@ def _fill(
                 f"{name[:40]} announces {count:,} values, {len(values) // stored.itemsize:,} are there"
             )
         if len(found) < _MAX_VARIABLES:
-            flat = np.frombuffer(values, stored, count)
-            found[name] = flat.reshape(shape, order="F").astype(stored.newbyteorder("="), copy=False)
+            found[name] = np.frombuffer(values, stored, count).reshape(shape, order="F")
     elif which == _CHAR:
         found[name] = _text(data, order, shape)
     elif which == _CELL:
@@ -246,7 +320,7 @@ def _cells(data: memoryview, order: str, count: int, depth: int) -> list[Any]:
 # -------------------------------------------------------------------------------------------- level 4
 
 
-def _read_level_4(content: bytes, found: dict[str, Any]) -> None:
+def _read_level_4(content: Any, found: dict[str, Any]) -> None:
     position = 0
     while position + 20 <= len(content) and len(found) < _MAX_VARIABLES:
         order = "<" if struct.unpack("<i", content[position : position + 4])[0] < 5000 else ">"
@@ -267,4 +341,4 @@ def _read_level_4(content: bytes, found: dict[str, Any]) -> None:
         if what == 1:
             found[name] = "".join(chr(int(each) % 0x110000) for each in values.reshape(-1)[:1000])
         elif what == 0:
-            found[name] = values.astype(stored.newbyteorder("="), copy=False)
+            found[name] = values
