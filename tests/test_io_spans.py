@@ -148,6 +148,79 @@ def test_matlab_keeps_only_the_span(tmp_path, counts, form):
         read(path, start=7199, stop=7201, **hints)
 
 
+def table_of(counts: np.ndarray, *, time: str = "", blanks: bool = False, end: str = "\n") -> bytes:
+    """A table of counts in uV; with times of `time` digits, or with blank lines and comments among it."""
+    names = [*(["time"] if time else []), *(f"{lead} (uV)" for lead in LEADS)]
+    rate = [] if time else [f"# sampling_rate: {RATE}"]
+    lines = [",".join(map(str, row)) for row in counts.tolist()]
+    if time:
+        lines = [
+            f"{clock(k / RATE) if time == 'clock' else format(k / RATE, time)},{line}"
+            for k, line in enumerate(lines)
+        ]
+    if blanks:
+        lines[100_000:100_000] = ["", "  ", "# lead V5 refitted"] * 3
+    return end.join([*rate, ",".join(names), *lines, *([] if blanks else [""])]).encode()
+
+
+def clock(seconds: float) -> str:
+    return f"{int(seconds // 3600)}:{int(seconds // 60) % 60:02}:{seconds % 60:06.3f}"
+
+
+TABLES = {
+    "plain": {},
+    "times": {"time": ".3f"},
+    "clock": {"time": "clock"},
+    "blank lines and comments": {"blanks": True},
+    "lines of Windows": {"end": "\r\n"},
+}
+
+
+@pytest.mark.parametrize("form", TABLES)
+def test_tables_keep_only_the_lines_of_the_span(tmp_path, counts, form):
+    path = tmp_path / "r.csv"
+    counts = counts[: 3600 * RATE]
+    path.write_bytes(table_of(counts, **TABLES[form]))
+    ecg, peak = span_of(path)
+    assert (ecg.leads, ecg.sampling_rate) == (LEADS, RATE)
+    np.testing.assert_allclose(ecg.signal, counts[FIRST:LAST].T * 1e-3, atol=1e-6)
+    assert peak < 6e6  # the numbers alone have 22 MB
+    end = read(path, start=3599.5)
+    np.testing.assert_allclose(end.signal, counts[-125:].T * 1e-3, atol=1e-6)
+    for start, stop in ((3599, 3601), (3601, 3602), (1, 1.0001)):
+        with pytest.raises(ECGFileError, match=f"lasts 3600 s; start={start} and stop={stop} name no part"):
+            read(path, start=start, stop=stop)
+
+
+def test_a_long_table_with_a_row_per_lead_or_in_utf_16_is_read_whole(tmp_path, counts):
+    counts = counts[: 600 * RATE]
+    path = tmp_path / "r.csv"
+    path.write_text("\n".join(",".join(map(str, row)) for row in counts.T.tolist()))
+    hints = {"sampling_rate": RATE, "unit": "uV", "leads": LEADS}
+    np.testing.assert_allclose(
+        read(path, start=500, stop=510, **hints).signal, counts[500 * RATE : 510 * RATE].T * 1e-3
+    )
+    path.write_bytes(table_of(counts).decode().encode("utf-16"))
+    np.testing.assert_allclose(
+        read(path, start=500, stop=510).signal, counts[500 * RATE : 510 * RATE].T * 1e-3
+    )
+
+
+def test_a_long_table_whose_lines_change_is_refused_where_it_is_read(tmp_path, counts):
+    content = table_of(counts[: 600 * RATE])
+    path = tmp_path / "r.csv"
+    path.write_bytes(content + b"1,2\n")
+    assert read(path, start=599, stop=600).num_samples == RATE
+    with pytest.raises(ECGFileError, match="has 2 fields"):
+        read(path, start=599)
+    path.write_bytes(content + b"1,2,Jane\n")
+    with pytest.raises(ECGFileError, match="holds a word, no number"):
+        read(path, start=599)
+    path.write_bytes(content + b"1," * (2 << 20))
+    with pytest.raises(ECGFileError, match="has a line of over 1 MB below shorter ones"):
+        read(path, start=599)
+
+
 def big_endian_level_5(values: np.ndarray) -> bytes:
     """A MATLAB file of one int16 array `ecg`."""
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from ecglm.ecg import ECG, LEADS_12, ECGFileError, standard_lead
 from ecglm.io._common import (
+    LONG_BYTES,
     MAX_LEADS,
     MAX_SAMPLES,
     Channel,
@@ -34,6 +35,7 @@ from ecglm.io._common import (
 )
 
 _MAX_TABLE_BYTES = 256 << 20
+_PIECE = 1 << 18  # bytes of a long table that are looked through at once
 _MAX_COLUMNS = 1000  # beyond, a line is a lead
 _MAX_PREAMBLE = 200  # lines above the numbers
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")  # as spreadsheets save "Unicode text"
@@ -110,23 +112,30 @@ def parse(path: Path, hints: Hints) -> Recording:
     """
     if hints.index:
         raise ECGFileError(f"{path} holds one record; index={hints.index} must be 0")
+    if hints.cropping and path.stat().st_size > LONG_BYTES:
+        part = _part_of_long(path, hints)
+        if part is not None:
+            return part
     content = read_bytes(path, _MAX_TABLE_BYTES)
     if content.startswith(_UTF16):
         content = content.decode("utf-16", "replace").encode()
     table = _read_preamble(path, content)
-    values = _numbers(path, content, table)
+    return _understood(path, table, _numbers(path, content, table), hints)[0]
+
+
+def _understood(
+    path: Path, table: _Table, values: np.ndarray, hints: Hints
+) -> tuple[Recording, slice | None]:
+    """The recording of (lines, fields) numbers, and which fields are its channels; None where lines are."""
     recording = Recording(path, "CSV" if table.delimiter == "," else "table", [], None)
     _apply_preamble(recording, table)
-    if table.by_rows:
-        columns = values
-    else:
-        columns = values.T
-        if _is_by_rows(columns.shape, table, hints):
-            columns = values
+    by_rows = table.by_rows or _is_by_rows(values.T.shape, table, hints)
+    columns = values if by_rows else values.T
     names = list(table.names) if len(table.names) == len(columns) else []
     units = list(table.units) if len(table.units) == len(columns) else []
     while len(columns) > 1 and not (names and names[-1]) and np.isnan(columns[-1]).all():
         columns, names, units = columns[:-1], names[:-1], units[:-1]  # behind a comma at the end of each line
+    behind = len(columns)
     columns, names, units = _without_time(recording, columns, names, units, hints)
     common = table.said.get("unit")
     if not names and "leads" in table.said:
@@ -136,7 +145,87 @@ def parse(path: Path, hints: Hints) -> Recording:
         name, unit = _name_and_unit(names[row] if names else "")
         unit = unit or (units[row] if units else None) or common
         recording.channels.append(Channel(name, values, unit))
+    return recording, None if by_rows else slice(behind - len(columns), behind)
+
+
+# -------------------------------------------------------------------------------------- a part of a long one
+
+
+def _part_of_long(path: Path, hints: Hints) -> Recording | None:
+    """What `start` and `stop` ask for of a long table; None where it is no text of a line per sample.
+
+    Its beginning tells what the columns are and, by its times, the sampling rate.
+    """
+    with path.open("rb") as file:
+        head = file.read(LONG_BYTES)
+    head = head[: head.rfind(b"\n") + 1]
+    if head.startswith(_UTF16) or not head:
+        return None
+    table = _read_preamble(path, head)
+    head = head[: head.rfind(b"\n", 0, table.body + _PIECE) + 1]
+    if len(head) <= table.body:
+        return None
+    values = _numbers(path, head, table)
+    recording, fields = _understood(path, table, values, hints)
+    rate = hints.sampling_rate or recording.sampling_rate
+    if fields is None or not rate:
+        return None
+    lines = _lines_of_part(path, table.body, hints, rate)
+    part = _numbers(path, head[: table.body] + lines, table)
+    if part.shape[1] != values.shape[1]:
+        raise ECGFileError(
+            f"{path} has {part.shape[1]} fields in a line where its first line has {values.shape[1]}"
+        )
+    for channel, column in zip(recording.channels, part.T[fields], strict=True):
+        channel.values = column
+    recording.cropped = True
     return recording
+
+
+def _lines_of_part(path: Path, begin: int, hints: Hints, rate: float) -> bytes:
+    """The lines of numbers that `start` and `stop` ask for; those before them are only counted."""
+    first = round((hints.start or 0.0) * rate)
+    last = None if hints.stop is None else round(hints.stop * rate)
+    kept, size, count = [], 0, 0
+    with path.open("rb") as file:
+        file.seek(begin)
+        rest = b""
+        while last is None or count < last or last <= first:
+            piece = file.read(_PIECE)
+            lines = rest + piece if piece else rest + b"\n"
+            end = lines.rfind(b"\n") + 1
+            lines, rest = _without_blank_lines(lines[:end]), lines[end:]
+            if len(rest) > LONG_BYTES:
+                raise ECGFileError(f"{path} has a line of over {LONG_BYTES >> 20} MB below shorter ones")
+            here = lines.count(b"\n")
+            if count + here > first:
+                if count < first or (last is not None and count + here > last):
+                    ends = np.flatnonzero(np.frombuffer(lines, np.uint8) == ord("\n")) + 1
+                    ends = np.insert(ends, 0, 0)
+                    upto = here if last is None else min(last - count, here)
+                    lines = lines[ends[max(first - count, 0)] : ends[max(upto, 0)]]
+                kept.append(lines)
+                size += len(lines)
+            count += here
+            if size > _MAX_TABLE_BYTES:
+                raise ECGFileError(
+                    f"{path} has over {_MAX_TABLE_BYTES >> 20} MB between start= and stop=; pass less"
+                )
+            if not piece:
+                hints.span(path, count, rate)
+                break
+    return b"".join(kept)
+
+
+def _without_blank_lines(lines: bytes) -> bytes:
+    """Whole lines without those that are empty or comments, which are no samples."""
+    lines = lines.replace(b"\r\n", b"\n") if b"\r" in lines else lines
+    if not lines.startswith((b"\n", b" ", b"\t")) and not any(
+        each in lines for each in (b"\n\n", b"\n ", b"\n\t", b"#")
+    ):
+        return lines
+    wanted = (each for each in lines.split(b"\n") if each.strip() and not each.lstrip().startswith(b"#"))
+    return b"".join(each + b"\n" for each in wanted)
 
 
 # ------------------------------------------------------------------------------------------ what stands above
