@@ -16,7 +16,9 @@ _BY_FOLDED_NAME = {name.lower(): name for name in LEADS_12}
 _BY_FOLDED_NAME |= {"d1": "I", "d2": "II", "d3": "III", "di": "I", "dii": "II", "diii": "III"}
 _BY_FOLDED_NAME |= {f"c{i}": f"V{i}" for i in range(1, 7)}  # IEC 60601 electrode names
 _STANDARD = frozenset(LEADS_12)
-_DECORATION = re.compile(r"^(mdc[_ ]ecg[_ ]lead[_ ]|ecg[_ ]lead[_ ]|lead[_ ]?|ecg[_ ])", re.IGNORECASE)
+_DECORATION = re.compile(
+    r"^(mdc[_ ]ecg[_ ]lead[_ ]|(e[ck]g[-_ ])?(lead|derivation|ableitung)[-_ ]?|e[ck]g[-_ ]?)", re.IGNORECASE
+)
 
 
 class ECGFileError(ValueError):
@@ -31,7 +33,7 @@ def standard_lead(name: str) -> str:
     standard_lead("RESP") ('aVR', 'V1', 'II', 'RESP')
     """
     stripped = name.strip().strip("\x00")
-    return _BY_FOLDED_NAME.get(_DECORATION.sub("", stripped).strip().lower(), stripped)
+    return _BY_FOLDED_NAME.get(_DECORATION.sub("", stripped).replace(" ", "").lower(), stripped)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,10 @@ def recording(leads=LEADS_12, samples=1000, rate=500.0, **metadata) -> ECG:
         ("DI", "I"),
         ("C4", "V4"),
         (" v1\x00", "V1"),
+        ("EKG aVF", "aVF"),
+        ("ECG_Lead-II", "II"),
+        ("V 1", "V1"),
+        ("ECG1", "ECG1"),
         ("RESP", "RESP"),
     ],
 )

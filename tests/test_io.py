@@ -356,6 +356,27 @@ def test_a_gain_of_zero_is_flagged(tmp_path):
     assert "I is uncalibrated" in ecg.metadata["warnings"][0] and "gain 200" in ecg.metadata["assumed"][0]
 
 
+@pytest.mark.parametrize("gain", ["0", "7(5)/mV"])
+def test_a_size_of_a_count_goes_before_the_header_s_gain(tmp_path, gain):
+    lines = LINES.replace("1000/mV", gain) + "\nrec.dat 16 10/mmHg 16 0 0 0 0 ABP"
+    path = make(tmp_path, [[205, 405], [3, 4], [30, 40]], lines)
+    zero = 0 if gain == "0" else 5  # a size does not say where zero is, "200(5)/mV" does
+    for given in (path, wfdb.rdrecord(str(path))):
+        for unit, first in (("5 uV", 205 - zero), ("200/mV", 205 - zero), ("200(5)/mV", 200)):
+            ecg = read(given, unit=unit)
+            np.testing.assert_allclose(ecg.signal[0], [first / 200, first / 200 + 1], rtol=1e-6)
+            assert ecg.signal[2].tolist() == [3, 4] and not str(ecg.metadata).count("uncalibrated")
+    if gain == "0":
+        np.testing.assert_allclose(read(path, unit="uV").signal[0], [0.205, 0.405], rtol=1e-6)
+
+
+def test_a_size_of_a_count_holds_for_all_segments(tmp_path):
+    for name, gain in (("a", 100), ("b", 1000)):
+        make(tmp_path, [[100, 200]], f"{name}.dat 16 {gain}/mV 16 0 0 0 0 I", name=name)
+    (tmp_path / "rec.hea").write_text("rec/2 1 500 4\na 2\nb 2\n")
+    np.testing.assert_allclose(read(tmp_path / "rec", unit="10 uV").signal, [[1, 2, 1, 2]])
+
+
 def test_a_checksum_that_does_not_fit_is_flagged(tmp_path):
     ecg = read(make(tmp_path, [[1, 2], [3, 4]], LINES.replace("0 0 0 0 II", "0 0 3 0 II")))
     assert ecg.metadata["warnings"] == ["II: the checksum in the header does not fit the samples"]

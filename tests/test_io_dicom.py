@@ -181,6 +181,13 @@ def test_channels_without_a_sensitivity_are_asked_for(tmp_path, counts):
     np.testing.assert_allclose(read(path, unit="2.5 uV").signal[0], counts[:, 1] * 2.5e-3, atol=1e-6)
 
 
+def test_a_size_of_a_count_goes_before_the_sensitivity_and_skew_has_a_unit(tmp_path, counts):
+    skewed = channel(mdc("II"), sensitivity="12.5", baseline="7") + element(0x003A0214, "DS", "0.002")
+    path = saved(tmp_path, dicom_file([group(counts[:, 1:2], [skewed])]))
+    np.testing.assert_allclose(read(path, unit="2.5 uV").signal[0], counts[:, 1] * 2.5e-3, atol=1e-6)
+    assert "II was sampled 0.002 s later" in read(path).metadata["warnings"][0]
+
+
 def bomb(size: int) -> bytes:
     packed = zlib.compressobj(9, wbits=-15)
     head = element(0x00080016, "UI", "1.2.840.10008.5.1.4.1.1.9.1.1")

@@ -62,6 +62,23 @@ def test_bdf_of_24_bits_with_its_status_channel(tmp_path):
     np.testing.assert_allclose(ecg.signal[2], counts[1].ravel(), atol=1)
 
 
+def test_a_size_of_a_count_goes_before_the_range_that_the_header_states(tmp_path, counts):
+    path = saved(tmp_path, edf_file(leads(counts, high=99999)))
+    np.testing.assert_allclose(read(path, unit="0.5 uV").signal, counts.reshape(2, -1) * 5e-4, atol=1e-6)
+
+
+def test_a_channel_without_unit_that_is_no_ecg_is_kept(tmp_path, counts):
+    channels = [*leads(counts), {"label": "Marker", "unit": "", "low": 0, "high": 1, "counts": counts[0]}]
+    ecg = read(saved(tmp_path, edf_file(channels)))
+    assert ecg.leads == ("I", "II", "Marker") and ecg.metadata["units"] == {"Marker": "nu"}
+    assert ecg.metadata["warnings"] == ["Marker is no ECG; kept as it is: the file gives it no unit"]
+    for suffix in (".hea", ".csv", ".npz", ".edf"):
+        again = read(write(ecg, tmp_path / f"again{suffix}"))
+        np.testing.assert_allclose(again.signal, ecg.signal, atol=1e-3)
+    with pytest.raises(ECGFileError, match="states no unit"):
+        read(saved(tmp_path, edf_file(leads(counts, unit="") + channels[2:])))
+
+
 def test_other_rates_and_units_are_said(tmp_path, counts):
     channels = leads(counts)
     channels.append({"label": "Resp", "unit": "uV", "counts": counts[0, :, :25]})

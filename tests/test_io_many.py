@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -95,6 +98,18 @@ def test_conversion_goes_on_where_it_stopped(folder, tmp_path, monkeypatch):
     assert [path.name for path in done.written] == ["d.csv"] and len(done.skipped) == 3
     assert (out / "a.csv").stat().st_mtime_ns == before
     assert len(convert_files(folder, out, "csv", overwrite=True).written) == 4
+
+
+def test_what_killed_runs_left_half_written_is_removed_and_what_others_write_is_not(folder, tmp_path):
+    out = tmp_path / "out"
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for name in (f".a.csv.{ended.pid}", f".b.csv.{os.getppid()}", ".c.csv.bak", f".d.txt.{ended.pid}"):
+        out.mkdir(exist_ok=True)
+        (out / name).write_text("half")
+    convert_files(folder, out, "csv")
+    hidden = sorted(path.name for path in out.iterdir() if path.name.startswith("."))
+    assert hidden == sorted([f".b.csv.{os.getppid()}", ".c.csv.bak", f".d.txt.{ended.pid}"])
 
 
 def test_two_sources_of_one_name_do_not_overwrite_each_other(folder, tmp_path):

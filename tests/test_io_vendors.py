@@ -26,6 +26,7 @@ from vendor_files import (
 )
 
 from ecglm import ECG, LEADS_12, ECGFileError, read, simulate, write
+from ecglm.io.deidentify import deidentify
 
 
 @pytest.fixture(scope="module")
@@ -316,6 +317,20 @@ def test_scp_pointers_outside_the_file_are_left_out(tmp_path, counts):
     path = tmp_path / "a.scp"
     path.write_bytes(content)
     assert "section 7 lead nowhere" in " ".join(read(path).metadata["warnings"])
+
+
+# ---------------------------- encodings
+
+
+@pytest.mark.parametrize("declaration", ["", '<?xml version="1.0" encoding="UTF-8"?>'])
+def test_xml_that_is_not_in_the_encoding_it_says_and_padded_is_read(tmp_path, counts, declaration):
+    path = tmp_path / "a.xml"
+    text = re.sub(r"<\?xml[^>]*\?>\s*", "", muse(counts, names=LEADS_12))
+    for encoding in ("utf-8", "latin-1"):
+        path.write_bytes(b"\r\n " + (declaration + text).encode(encoding) + b"\n\x00\x00")
+        close(read(path), counts, 0.00488)
+        assert read(path, keep_identity=True).metadata["identity"]["name"] == "Dö"
+        close(read(deidentify(path, tmp_path / "out", f"e-{encoding}").path), counts, 0.00488)
 
 
 # ---------------------------- Philips

@@ -82,7 +82,7 @@ def read(path: Any, **hints: Any) -> ECG:
     given = Hints.of(hints) if hints else _NO_HINTS
     if not isinstance(path, (str, os.PathLike)):
         if wfdb.is_wfdb_record(path):
-            return finish(wfdb.parse_wfdb_record(path), given)
+            return finish(wfdb.parse_wfdb_record(path, given), given)
         raise ValueError(f"read() takes a path or a wfdb.Record, got {type(path).__name__}")
     found, module = recognise(path)
     return finish(module.parse(found, given), given)

@@ -199,10 +199,10 @@ def _limb_leads(ecg: ECG, products: list[list[float]], row: dict[str, int]) -> l
     equations = ", ".join(_EQUATIONS[name][2] for name in broken)
     fits = names_that_fit(ecg)
     remedy = f"; they agree if {', '.join(f'{was} is {now}' for was, now in fits.items())}" if fits else ""
-    if not fits:
+    if not fits or len(fits) > 2:  # one lead upside down is likelier than two exchanges
         limb = [name for name in row if name in LEADS_12[:6]]
         turned = [name for name in limb if not _broken(_upside_down(products, row[name]), row)]
-        remedy = f"; they agree if {turned[0]} is upside down" if len(turned) == 1 else ""
+        remedy = f"; they agree if {turned[0]} is upside down" if len(turned) == 1 else remedy
     return [f"the limb leads contradict each other: {equations}{remedy}"]
 
 

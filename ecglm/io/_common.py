@@ -48,7 +48,7 @@ _UNIT = re.compile(
     r"(?:([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)\s*)?([munµμ]?v|volts?|(?:milli|micro|nano)volts?)$", re.I
 )
 _GAIN = re.compile(r"([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)(?:\(([-+]?\d+)\))?/([munµμ]?v)$", re.I)
-_SAYS_UTF_16 = re.compile(rb"""(?:\xef\xbb\xbf)?\s*<\?xml[^>]{1,100}encoding=["']utf-?16""", re.I)
+_ENCODING = re.compile(rb"""(?:\xef\xbb\xbf)?<\?xml[^>]{1,100}encoding=["']([-\w]+)""")
 
 
 @dataclass(frozen=True)
@@ -224,6 +224,16 @@ def counts_per_millivolt(unit: str) -> tuple[float, float]:
     return scale, float(gain[2] or 0) if gain else 0.0
 
 
+def in_counts(hint: str | None, unit: str | None) -> bool:
+    """Whether a channel, in `unit` by its file, is wanted in counts, as the hint says how large one is.
+
+    >>> in_counts("4.88 uV", "mV"), in_counts("200/mV", "mV"), in_counts("uV", "mV"), in_counts("200/mV", "%")
+    (True, True, False, False)
+    """
+    size = _UNIT.match(hint.strip()) if hint else None
+    return bool(hint) and (size is None or size[1] is not None) and (not unit or millivolts(unit) is not None)
+
+
 def quoted(text: str | bytes | bytearray) -> str:
     """What stands in a file where a number should, for a message: not a word of it, which may name somebody.
 
@@ -272,8 +282,10 @@ def parse_xml(path: Path, limit: int = MAX_TEXT_BYTES) -> Element:
     )  # a tag has one of the first, an attribute of the second
     if marks > MAX_MARKS:
         raise ECGFileError(f"{path} holds {marks:,} XML tags and attributes, at most {MAX_MARKS:,} are read")
-    # Bytes that spell "UTF-16" are not in UTF-16: somebody saved the file anew in another encoding.
-    encoding = "utf-8" if _SAYS_UTF_16.match(content) else None
+    encoding = None
+    if b"\0" not in content[:4]:  # no UTF-16
+        content = content.strip(b"\0 \t\r\n")  # what is around a document is somebody's padding
+        encoding = _encoding(content)
     parser = XMLParser(
         target=_BoundedTree(), encoding=encoding, forbid_dtd=False, forbid_entities=True, forbid_external=True
     )
@@ -288,6 +300,18 @@ def parse_xml(path: Path, limit: int = MAX_TEXT_BYTES) -> Element:
         reason = (str(error).splitlines() or [""])[0][:120]
         raise ECGFileError(f"{path} is no well-formed XML ({reason}); fetch it again") from error
     return root
+
+
+def _encoding(content: bytes) -> str | None:
+    """The encoding of an XML file in bytes, where it is another one than it says."""
+    said = _ENCODING.match(content)
+    if said and said[1].lower() not in (b"utf-8", b"utf-16"):  # saved anew, UTF-16 is UTF-16 no longer
+        return None
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return "iso-8859-1"  # a maker wrote a name as Windows does, and forgot to say so
+    return "utf-8"
 
 
 class _BoundedTree:
@@ -328,6 +352,19 @@ def written_aside(path: Path) -> Iterator[Path]:
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove what processes that were killed had written aside in a folder, and could not."""
+    for each in folder.glob(".*.*"):
+        process = re.fullmatch(r"\..+\.(?:hea|dat|edf|dcm|xml|csv|npz)\.(\d{1,9})", each.name)
+        if process and os.name == "posix":  # elsewhere asking after a process ends it
+            try:
+                os.kill(int(process[1]), 0)
+            except ProcessLookupError:
+                each.unlink(missing_ok=True)
+            except OSError:  # somebody else's
+                continue
 
 
 def plain_metadata(ecg: ECG, *, identity: bool = False) -> dict[str, Any]:

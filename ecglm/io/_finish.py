@@ -88,7 +88,8 @@ def _check_stated(recording: Recording, hints: Hints) -> None:
     if hints.sampling_rate is None and recording.sampling_rate is None:
         missing.append("sampling rate")
         remedies.append("sampling_rate= (Hz)")
-    if hints.unit is None and any(not channel.unit for channel in channels):
+    bare = [channel for channel in channels if not channel.unit]
+    if hints.unit is None and (len(bare) == len(channels) or any(map(_may_be_ecg, bare))):
         missing.append("unit")
         remedies.append("unit= ('mV', 'uV', or '4.88 uV' for counts of that size)")
     if hints.leads is None and not all(channel.name.strip("\x00 \t") for channel in channels):
@@ -97,6 +98,11 @@ def _check_stated(recording: Recording, hints: Hints) -> None:
         remedies.append(f"leads= (e.g. '{' '.join(names)}')")
     if missing:
         raise ECGFileError(f"{path} states no {', no '.join(missing)}; pass {', '.join(remedies)}")
+
+
+def _may_be_ecg(channel: Channel) -> bool:
+    name = _standard_name(channel.name)[0]
+    return not name or is_ecg_name(name)
 
 
 def _named(recording: Recording, hints: Hints) -> list[Channel]:
@@ -231,9 +237,11 @@ def _in_millivolts(
         if zero:
             values = values - values.dtype.type(zero)
         if scale is None:
-            assert channel.unit is not None
-            units[name] = channel.unit
-            recording.warnings.append(f"{name} is no ECG; kept in its own unit, {channel.unit}")
+            units[name] = channel.unit or "nu"  # "no unit", as WFDB files have it
+            own = (
+                f"in its own unit, {channel.unit}" if channel.unit else "as it is: the file gives it no unit"
+            )
+            recording.warnings.append(f"{name} is no ECG; kept {own}")
             scale = 1.0
         elif not is_ecg:
             recording.warnings.append(f"{name} is no ECG lead known by name; kept under its own name")

@@ -73,6 +73,7 @@ class Signal:
     initial: int  # what format 8 counts its differences from
     checksum: int  # 0 where the header does not say
     name: str
+    calibrated: bool  # whether the header gives a gain; without one it is 200 per mV, WFDB's default
 
 
 @dataclass
@@ -211,11 +212,6 @@ def _signal_line(header: Header, line: str, number: int) -> Signal:
         raise ECGFileError(
             f"{header.path}: {name[:40]!r} has the gain {gain:g}, it must be above 0; correct the header"
         )
-    if not parts[2] or gain == 0:
-        header.assumed.append(f"{name}: gain 200 per mV, the WFDB default")
-        header.warnings.append(
-            f"{name} is uncalibrated (the header has no gain): its amplitude in mV is a guess"
-        )
     if not 1 <= per_frame <= _MAX_PER_FRAME or skew > _MAX_SKEW:
         raise ECGFileError(
             f"{header.path}: {name[:40]!r} has {per_frame} samples per frame and a skew of {skew}; correct it"
@@ -232,6 +228,7 @@ def _signal_line(header: Header, line: str, number: int) -> Signal:
         initial,
         checksum,
         parts[8],
+        bool(parts[2]) and gain > 0,
     )
 
 

@@ -24,7 +24,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ecglm.ecg import LEADS_12, ECGFileError, standard_lead
-from ecglm.io._common import LONG_BYTES, MAX_LEADS, MAX_SAMPLES, Channel, Hints, Recording, read_bytes
+from ecglm.io._common import (
+    LONG_BYTES,
+    MAX_LEADS,
+    MAX_SAMPLES,
+    Channel,
+    Hints,
+    Recording,
+    in_counts,
+    read_bytes,
+)
 from ecglm.io._dicom_written import FILTERS, IMPRESSION, write_dicom
 from ecglm.io._named import span_of
 from ecglm.io._xml import beats_of, iso_time, sex_of, tidy, to_number, years_between
@@ -248,7 +257,7 @@ def _recording(path: Path, opened: _Object, hints: Hints) -> Recording:
         )
     chosen = range(len(items)) if hints.index is None else [hints.index]
     # One group alone is cut before its samples are converted, several after they lie on one time axis.
-    alone = hints if len([k for k in chosen if not _is_derived(items[k])]) == 1 else Hints()
+    alone = hints if len([k for k in chosen if not _is_derived(items[k])]) == 1 else Hints(unit=hints.unit)
     groups = [_group(path, k, items[k], opened, alone, warnings) for k in chosen]
     recorded = [group for group in groups if not group.derived] or groups[:1]
     if not any(not group.derived for group in groups) and hints.index is None:
@@ -325,7 +334,7 @@ def _group(
         raise ECGFileError(f"{where} has {count} channels, but describes {len(definitions)}; it is damaged")
     padding = _padding(item, dtype)
     channels = [
-        _channel(where, definition, counts[:, k], padding, warnings)
+        _channel(where, definition, counts[:, k], padding, None if derived else hints.unit, warnings)
         for k, definition in enumerate(definitions)
     ]
     label = str(item.get("MultiplexGroupLabel") or "")
@@ -334,7 +343,12 @@ def _group(
 
 
 def _channel(
-    where: str, definition: Dataset, counts: np.ndarray, padding: int | None, warnings: list[str]
+    where: str,
+    definition: Dataset,
+    counts: np.ndarray,
+    padding: int | None,
+    hint: str | None,
+    warnings: list[str],
 ) -> Channel:
     name = lead_name(definition)
     values = counts.astype(np.float32)
@@ -343,6 +357,11 @@ def _channel(
     if sensitivity == 0:
         warnings.append(f"{name}: its sensitivity is 0, so its samples are counts without a unit")
     elif sensitivity is not None:
+        code, meaning = _code(definition, _UNITS)
+        unit = code or _UNIT_NAMES.get(meaning.lower().rstrip("s"))
+    if in_counts(hint, unit):
+        unit = None
+    elif sensitivity:
         correction = _float(definition, _CORRECTION)
         step = sensitivity * (1.0 if correction is None else correction)
         baseline = _float(definition, _BASELINE) or 0.0
@@ -351,12 +370,14 @@ def _channel(
         values *= np.float32(step)
         if baseline:
             values += np.float32(baseline)
-        code, meaning = _code(definition, _UNITS)
-        unit = code or _UNIT_NAMES.get(meaning.lower().rstrip("s"))
     if padding is not None:
         values[counts == padding] = np.nan
-    if skew := _float(definition, _SAMPLE_SKEW) or _float(definition, _TIME_SKEW):
-        warnings.append(f"{name} was sampled {skew:g} later than the other channels; that is not evened out")
+    for tag, what in ((_SAMPLE_SKEW, "samples"), (_TIME_SKEW, "s")):
+        if skew := _float(definition, tag):
+            warnings.append(
+                f"{name} was sampled {skew:g} {what} later than the first channel; that is not evened out"
+            )
+            break
     return Channel(name, values, unit)
 
 

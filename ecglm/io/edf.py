@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from ecglm.ecg import ECG, LEADS_12, ECGFileError
-from ecglm.io._common import MAX_SAMPLES, Channel, Hints, Recording, quoted, written_aside
+from ecglm.io._common import MAX_SAMPLES, Channel, Hints, Recording, in_counts, quoted, written_aside
 from ecglm.io._counts import LARGEST_COUNT, UNKNOWN_COUNT, to_counts
 from ecglm.io._finish import is_ecg_name
 from ecglm.io._xml import sex_of, years_between
@@ -348,15 +348,14 @@ def _scaled(
                 f"{path}: the range of {signal.label!r} is {what}, which gives no scale; pass unit= with the "
                 "size of a count, e.g. '1 uV'"
             )
+        usable = usable and not in_counts(hints.unit, signal.unit)
         if most < least:
             warnings.append(f"{signal.label}: its digital minimum lies above its maximum; scaled as stated")
         values = block[number] if block is not None else _floats(records, signal)
         if usable:
             gain = (high - low) / (most - least)
             if not 0 < abs(gain) < 1e30:
-                raise ECGFileError(
-                    f"{path}: a count of {signal.label!r} would be {gain:g}; the header is damaged"
-                )
+                raise ECGFileError(f"{path}: a count of {signal.label!r} would be {gain:g}; it is damaged")
             values *= np.float32(gain)
             if shift := low - least * gain:
                 values += np.float32(shift)

@@ -13,7 +13,7 @@ from ecglm.ecg import ECG, ECGFileError
 from ecglm.io import _WRITERS, read, recognise, write
 from ecglm.io import tables as _tables
 from ecglm.io import wfdb as _wfdb
-from ecglm.io._common import HEAD_BYTES, Hints
+from ecglm.io._common import HEAD_BYTES, Hints, clear_leftovers
 from ecglm.io._wfdb_header import read_header
 
 SUFFIXES = {"wfdb": "", "edf": ".edf", "dicom": ".dcm", "aecg": ".xml", "csv": ".csv", "npz": ".npz"}
@@ -125,7 +125,8 @@ def convert_files(
     """Convert recordings to one format, one by one.
 
     A file is written aside and renamed, so that what is there is whole: a run that was broken off goes on
-    where it stopped, as recordings whose file is there are skipped.
+    where it stopped, as recordings whose file is there are skipped. What a killed run left half written is
+    removed.
 
     Args:
         given: as `sources` takes it.
@@ -149,6 +150,7 @@ def convert_files(
     index, out = Hints.of(hints).index, Path(out)
     done = Converted()
     taken: dict[Path, Source] = {}
+    folders: set[Path] = set()
     for source in sources(given, index=index):
         if on_progress:
             on_progress(source)
@@ -166,7 +168,10 @@ def convert_files(
                 continue
             chosen = hints | ({} if source.index is None else {"index": source.index})
             ecg = read(source.path, **chosen)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.parent not in folders:
+                folders.add(target.parent)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                clear_leftovers(target.parent)
             done.written.append(write(ecg, target, **options or {}))
         except (ValueError, FileNotFoundError, PermissionError) as error:
             done.failed.append((str(source), " ".join(str(error).split())))

@@ -16,7 +16,15 @@ from typing import Any
 import numpy as np
 
 from ecglm.ecg import ECG, ECGFileError
-from ecglm.io._common import MAX_SAMPLES, Channel, Hints, Recording, millivolts, written_aside
+from ecglm.io._common import (
+    MAX_SAMPLES,
+    Channel,
+    Hints,
+    Recording,
+    in_counts,
+    millivolts,
+    written_aside,
+)
 from ecglm.io._wfdb_header import (
     CONTROL,
     MAX_HEADER_BYTES,
@@ -66,6 +74,7 @@ def parse(path: Path, hints: Hints) -> Recording:
     if found is None:
         raise FileNotFoundError(f"no WFDB record at {path}: there is no {path}.hea")
     header = read_header(found)
+    _calibrate(header, hints.unit)
     rate = hints.sampling_rate or header.sampling_rate
     if rate is None:
         raise ECGFileError(f"{found} states no sampling rate; pass sampling_rate= (WFDB's default is 250 Hz)")
@@ -117,6 +126,21 @@ def files_of(path: Path) -> list[Path]:
 
 
 # ------------------------------------------------------------------------------------------------ the signals
+
+
+def _calibrate(header: Header, unit: str | None) -> None:
+    """Leave the counts as they are where a hint says how large they are; say where nothing does."""
+    for number, each in enumerate(header.signals, start=1):
+        if in_counts(unit, each.unit) or (unit and not each.calibrated):
+            each.gain, each.unit = 1.0, ""
+            if unit and "(" in unit:  # "200(1024)/mV" says where zero is, "4.88 uV" does not
+                each.baseline = 0
+        elif not each.calibrated:
+            name = each.name or f"signal {number}"
+            header.assumed.append(f"{name}: gain 200 per mV, the WFDB default")
+            header.warnings.append(
+                f"{name} is uncalibrated (the header has no gain): its amplitude in mV is a guess"
+            )
 
 
 def _data_size(header: Header, name: str) -> int:
@@ -328,6 +352,7 @@ def _read_segments(header: Header, hints: Hints, rate: float) -> list[Channel]:
             continue
         if name not in opened:
             opened[name] = _segment_header(header, name)
+            _calibrate(opened[name], hints.unit)
         if count == 0:
             layout = opened[name]
         elif begin < last and begin + count > first:
@@ -409,7 +434,7 @@ def is_wfdb_record(thing: Any) -> bool:
     return type(thing).__module__.split(".")[0] == "wfdb" and hasattr(thing, "sig_name")
 
 
-def parse_wfdb_record(record: Any) -> Recording:
+def parse_wfdb_record(record: Any, hints: Hints) -> Recording:
     """A `wfdb.Record` in hand, as `wfdb.rdrecord` returns it: with physical or digital samples, averaged per
     frame or not, or a `MultiRecord`.
 
@@ -423,6 +448,11 @@ def parse_wfdb_record(record: Any) -> Recording:
         rows, per_frame = _samples_in_hand(record)
         names, units = list(record.sig_name), list(record.units or ["mV"] * len(record.sig_name))
         rate = float(record.fs)
+        for row, unit in enumerate(units if rows is not None else []):
+            if in_counts(hints.unit, unit) and record.adc_gain and record.baseline:
+                rows[row] = np.rint(rows[row] * record.adc_gain[row])
+                rows[row] += record.baseline[row] if "(" in str(hints.unit) else 0
+                units[row] = ""
     except Exception as error:  # an object put together by hand may lack anything
         raise ECGFileError(
             f"the wfdb.Record {name} cannot be read ({type(error).__name__}: {str(error)[:120]})"
@@ -435,7 +465,12 @@ def parse_wfdb_record(record: Any) -> Recording:
         path=name,
         format="wfdb.Record",
         channels=[
-            Channel(name or "", np.asarray(row), unit or "mV", rate * each if max(per_frame) > 1 else None)
+            Channel(
+                name or "",
+                np.asarray(row),
+                "mV" if unit is None else unit,
+                rate * each if max(per_frame) > 1 else None,
+            )
             for name, row, unit, each in zip(names, rows, units, per_frame, strict=True)
         ],
         sampling_rate=rate,
@@ -450,11 +485,11 @@ def _samples_in_hand(record: Any) -> tuple[Any, list[int]]:
     """The record's rows in physical units, and the samples per frame of each."""
     flat = [1] * len(record.sig_name)
     if record.p_signal is not None:
-        return np.asarray(record.p_signal).T, flat
+        return list(np.asarray(record.p_signal).T), flat
     if getattr(record, "d_signal", None) is not None:
-        return record.dac().T, flat
+        return list(record.dac().T), flat
     if getattr(record, "e_p_signal", None) is not None:
-        return record.e_p_signal, list(record.samps_per_frame)
+        return list(record.e_p_signal), list(record.samps_per_frame)
     if getattr(record, "e_d_signal", None) is not None:
         return record.dac(expanded=True), list(record.samps_per_frame)
     return None, flat
