@@ -150,7 +150,7 @@ def recordings(data: Path) -> Iterator[Recording]:
 
 def _windows(source: str, fold: int, ecg: ECG, label: Callable[[np.ndarray], Labels]) -> Iterator[Recording]:
     assert ecg.sampling_rate == RATE, "labels are samples at the working rate"
-    working = prepare(ecg.signal, ecg.sampling_rate)
+    working = prepare(ecg)
     beats = find_beats(working)
     if len(beats) < 3:
         return

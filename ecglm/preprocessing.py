@@ -17,6 +17,8 @@ Normalization = Literal["minmax", "zscore", "lead_minmax", "lead_zscore"]
 
 FLAT = 1e-3
 """mV: a lead with a smaller range carries no ECG. One step of a 16-bit recording at 1000 units/mV."""
+LARGEST = 1e6
+"""mV: samples beyond are damage, and measured as unknown."""
 
 
 def fill_missing(signal: np.ndarray, method: Fill = "interpolate") -> np.ndarray:

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "ecglm"
 
 FLOORS = (
-    *("assets", "ecg", "preprocessing", "io", "measure", "simulate"),  # floor 0
+    *("assets", "ecg", "preprocessing", "measure", "io", "simulate"),  # floor 0
     *("image", "text", "findings", "prompts", "datasets"),  # floor 0
     *("layers", "losses"),  # floor 1: torch
     *("processors", "models"),  # floor 2: transformers

@@ -9,7 +9,7 @@ import pytest
 
 import ecglm
 from ecglm.ecg import ECG, LEADS_12
-from ecglm.measure import intervals, measure, tables
+from ecglm.measure import measure, tables
 from ecglm.measure.grounding import SEQUENCES, gem_features, grounding_sequences, sequence_text
 
 NUMBERS = [name for name in SEQUENCES if name != "st_form"]
@@ -89,9 +89,8 @@ def test_absent_waves_are_missing_values():
     for sequences in document["leads"].values():
         absent = sum(value is None for value in sequences["p_amplitude_mv"])
         assert absent >= 0.8 * document["num_beats"]
-        assert [value is None for value in sequences["pr_interval_ms"]] >= [
-            value is None for value in sequences["p_amplitude_mv"]
-        ]
+        for p, pr in zip(sequences["p_amplitude_mv"], sequences["pr_interval_ms"], strict=True):
+            assert p is not None or pr is None
     assert "nan" in gem_features(document)["Lead II"]["p_amplitude_mv"]
 
 
@@ -121,38 +120,6 @@ def test_another_sampling_rate_gives_the_same(ecg, document, rate):
     )
     for name in ("qrs_duration_ms", "qt_ms", "qrs_amplitude_mv", "t_amplitude_mv"):
         assert middle(other, "II", name) == pytest.approx(middle(document, "II", name), rel=0.08), name
-
-
-def test_the_axis_is_that_of_the_fixture(featuredb_fixtures):
-    """FeatureDB's table of axes from net amplitudes in I and III (whole degrees)."""
-    stated = json.loads((featuredb_fixtures / "avg_beat.json").read_text())["axis"]
-    compared = 0
-    for row in stated:
-        angle = row["axis"][0] if isinstance(row["axis"], list) else row["axis"]
-        ours = intervals.axis({"I": row["i"], "III": row["iii"]})
-        if ours is None or not isinstance(angle, int | float):
-            continue
-        assert abs((ours - angle + 180) % 360 - 180) <= 1, row
-        compared += 1
-    assert compared >= 3
-
-
-def test_median_beats_are_those_of_the_fixture(featuredb_fixtures):
-    """FeatureDB's average beats (detector and filter of each lead's own) have the shape of our medians."""
-    stored = np.load(featuredb_fixtures / "avg_beat_io.npz")
-    alike = []
-    for record in {name.split(".")[0] for name in stored.files}:
-        signal = stored[f"{record}.signal"]
-        measured = measure(ECG(signal.T, 500))
-        for row, lead in enumerate(LEADS_12):
-            ours, theirs = measured.leads[lead].median_beat, stored[f"{record}.avg_{row}"]
-            qrs = ours[140:300] - ours[140:300].mean()
-            windows = np.lib.stride_tricks.sliding_window_view(theirs, len(qrs))
-            windows = windows - windows.mean(1, keepdims=True)
-            norms = np.linalg.norm(windows, axis=1) * np.linalg.norm(qrs)
-            alike.append((windows @ qrs / norms).max())
-    assert np.median(alike) > 0.97
-    assert min(alike) > 0.7
 
 
 # ---- rows and tables

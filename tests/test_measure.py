@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 import ecglm
-from ecglm.ecg import ECG
+from ecglm.ecg import ECG, LEADS_12
 from ecglm.measure import Measurements
 from ecglm.measure.beats import find_beats
 from ecglm.measure.delineation import delineate
+from ecglm.measure.intervals import axis, components, name_components
 from ecglm.measure.working import prepare
 
 
@@ -117,6 +118,52 @@ def test_a_lead_without_signal_is_left_out_of_everything():
     assert abs(measured.qrs - ecg.metadata["truth"]["qrs"]) < 20
 
 
+def test_a_row_that_is_no_voltage_is_not_measured():
+    ecg = ecglm.simulate("normal", seed=6)
+    pressure = 90 + 30 * np.sin(2 * np.pi * 7 * np.arange(5000) / 500)[None]
+    signal = np.concatenate([ecg.signal, pressure])
+    with_it = ecglm.measure(ECG(signal, 500, (*ecg.leads, "ABP"), {"units": {"ABP": "mmHg"}}))
+    assert with_it.r_peaks == ecglm.measure(ecg).r_peaks
+    assert with_it.leads["ABP"].morphology is None
+    assert not [wave for wave in with_it.waves if wave.lead == "ABP"]
+
+
+def test_a_damaged_sample_is_bridged():
+    ecg = ecglm.simulate("normal", seed=6)
+    signal = ecg.signal.copy()
+    signal[3, 2500] = 1e20
+    whole, damaged = ecglm.measure(ecg), ecglm.measure(ECG(signal, 500, ecg.leads))
+    assert damaged.heart_rate == whole.heart_rate
+    assert abs(damaged.leads["aVR"].s_amplitude or damaged.leads["aVR"].q_amplitude) < 10
+
+
+def test_a_complex_cut_by_the_end_is_not_measured():
+    ecg = ecglm.simulate("normal", seed=3)
+    peak = ecglm.measure(ecg).r_peaks[3]
+    for part in (slice(peak - 400, peak + 6), slice(peak - 6, peak + 400)):
+        measured = ecglm.measure(ECG(ecg.signal[:, part], 500, ecg.leads))
+        assert len(measured.r_peaks) == 1
+        assert (measured.qrs, measured.pr, measured.qt, measured.axis) == (None,) * 4
+        assert "whole" in measured.reasons["qrs"]
+
+
+def test_leads_known_for_less_than_half_of_the_time_are_the_reason():
+    ecg = ecglm.simulate("normal", seed=3)
+    signal = ecg.signal.copy()
+    signal[:, 2000:] = np.nan
+    measured = ecglm.measure(ECG(signal, 500, ecg.leads))
+    assert measured.reasons == {"heart_rate": "no lead carries a signal for more than half of the time"}
+
+
+def test_of_beats_in_turns_the_narrow_ones_are_measured():
+    """Bigeminy: an extrasystole follows every beat of the sinus, and may be the more frequent shape."""
+    right = 0
+    for seed in range(12):
+        ecg = ecglm.simulate("bigeminy", seed=seed)
+        right += abs(ecglm.measure(ecg).qrs - ecg.metadata["truth"]["qrs"]) <= 16
+    assert right == 12
+
+
 def test_boundaries_meet_exactly_known_ones(measure_fixtures):
     """Made-up beats whose boundaries are exact by construction."""
     stored = np.load(measure_fixtures / "qrs_delineation" / "io.npz")
@@ -135,31 +182,40 @@ def test_boundaries_meet_exactly_known_ones(measure_fixtures):
         assert np.median(np.abs(errors[name])) <= most, f"{name}: {np.median(errors[name]):+.0f} ms"
 
 
-def test_the_axis_is_that_of_the_table(measure_fixtures):
-    from ecglm.measure.intervals import axis
-
-    table = json.loads((measure_fixtures / "featuredb" / "avg_beat.json").read_text())["axis"]
-    for row in table:
-        if row["axis"][0] is not None:  # the table has none for 180 degrees
-            assert abs(axis({"I": row["i"], "III": row["iii"]}) - row["axis"][0]) <= 0.5
+def test_the_axis_is_that_of_the_fixture(featuredb_fixtures):
+    """FeatureDB's table of axes from net amplitudes in I and III (whole degrees)."""
+    stated = json.loads((featuredb_fixtures / "avg_beat.json").read_text())["axis"]
+    compared = 0
+    for row in stated:
+        angle = row["axis"][0] if isinstance(row["axis"], list) else row["axis"]
+        ours = axis({"I": row["i"], "III": row["iii"]})
+        if ours is None or not isinstance(angle, int | float):
+            continue
+        assert abs((ours - angle + 180) % 360 - 180) <= 1, row
+        compared += 1
+    assert compared >= 3
     assert axis({"I": 0.0, "III": 0.0}) is None and axis({"V1": 1.0}) is None
 
 
-def test_the_median_beat_resembles_an_average_beat_made_elsewhere(measure_fixtures):
-    stored = np.load(measure_fixtures / "featuredb" / "avg_beat_io.npz")
-    name = "s0010_re_first10s_decimated2"
-    measured = ecglm.measure(ECG(stored[f"{name}.signal"].T, 500))
-    for k, lead in enumerate(measured.leads.values()):
-        theirs, ours = stored[f"{name}.avg_{k}"], lead.median_beat
-        best = max(
-            np.corrcoef(theirs[100:300], ours[start : start + 200])[0, 1] for start in range(0, 380, 2)
-        )
-        assert best > 0.95
+def test_median_beats_are_those_of_the_fixture(featuredb_fixtures):
+    """FeatureDB's average beats (detector and filter of each lead's own) have the shape of our medians."""
+    stored = np.load(featuredb_fixtures / "avg_beat_io.npz")
+    alike = []
+    for record in {name.split(".")[0] for name in stored.files}:
+        signal = stored[f"{record}.signal"]
+        measured = ecglm.measure(ECG(signal.T, 500))
+        for row, lead in enumerate(LEADS_12):
+            ours, theirs = measured.leads[lead].median_beat, stored[f"{record}.avg_{row}"]
+            qrs = ours[140:300] - ours[140:300].mean()
+            windows = np.lib.stride_tricks.sliding_window_view(theirs, len(qrs))
+            windows = windows - windows.mean(1, keepdims=True)
+            norms = np.linalg.norm(windows, axis=1) * np.linalg.norm(qrs)
+            alike.append((windows @ qrs / norms).max())
+    assert np.median(alike) > 0.97
+    assert min(alike) > 0.7
 
 
 def test_deflections_get_their_names():
-    from ecglm.measure.intervals import components, name_components
-
     def letters(*peaks: float) -> str | None:
         return name_components(components(np.repeat([peaks], 5, axis=1))[0])[1]
 
@@ -195,7 +251,7 @@ def test_fibrillation_of_any_phase_has_no_rate_and_its_r_peaks_would_be_in_order
         assert (
             measured.r_peaks == () and measured.heart_rate is None and "QRS" in measured.reasons["heart_rate"]
         )
-        working = prepare(signal, 500)
+        working = prepare(ECG(signal, 500))
         found = find_beats(working)
         assert not len(found) or (np.diff(delineate(working, found).r_peaks) > 0).all()
 

@@ -139,8 +139,10 @@ def test_exchanged_electrodes_are_noticed(corpus, name):
     for ecg in corpus:
         wrong = ECG(swap.matrix @ ecg.signal[eight], 500, tuple(LEADS_12[row] for row in eight))
         quality = assess_quality(derive_limb_leads(wrong))
-        noticed += any("exchanged" in reason for reason in quality.reasons)
-        assert bool(noticed) <= any("possible swap" in flags for flags in quality.leads.values()) or noticed
+        flagged = any("possible swap" in flags for flags in quality.leads.values())
+        worded = any(f"electrodes {quality.exchanged} may" in reason for reason in quality.reasons)
+        assert flagged == worded == (quality.exchanged is not None)
+        noticed += flagged
     assert noticed >= 0.9 * len(corpus)
 
 
@@ -186,6 +188,35 @@ def test_a_printed_page_of_short_strips_is_doubtful():
     assert quality.leads["II"] == ()
 
 
+def test_a_page_without_a_rhythm_lead_is_doubtful_too():
+    ecg = ecglm.simulate("normal", 3)
+    signal = np.full_like(ecg.signal, np.nan)
+    for row in range(12):
+        strip = slice(1250 * (row // 3), 1250 * (row // 3 + 1))
+        signal[row, strip] = ecg.signal[row, strip]
+    quality = assess_quality(replace(ecg, signal=signal))
+    assert quality.record == "borderline"
+    assert set(quality.leads.values()) == {("missing",)}
+
+
+def test_two_shapes_in_turns_are_no_loose_electrode():
+    for seed in range(12):
+        quality = assess_quality(ecglm.simulate("bigeminy", seed=seed + 500))
+        assert not [name for name, flags in quality.leads.items() if "lead-off" in flags], seed
+
+
+def test_a_small_limb_lead_that_follows_from_the_others_is_not_off():
+    """An axis of 30 degrees leaves III with noise alone, as large as its complexes would be."""
+    ecg = ecglm.simulate("normal", 3, noise=False)
+    eight = ecg.signal[[0, 1, *range(6, 12)]].copy()
+    eight[1] = eight[0] + (0.25 * RNG.standard_normal(5000)).astype(np.float32)
+    names = ("I", "II", *LEADS_12[6:])
+    loose = assess_quality(ECG(np.concatenate([eight, eight[:1] - eight[1:2]]), 500, (*names, "III")))
+    whole = assess_quality(derive_limb_leads(ECG(eight, 500, names)))
+    assert "lead-off" in loose.leads["III"]
+    assert "lead-off" not in whole.leads["III"]
+
+
 @pytest.mark.parametrize(
     "signal",
     [
@@ -226,7 +257,8 @@ def test_a_row_that_is_no_voltage_is_left_out():
 def test_to_dict_is_plain_json():
     document = json.loads(json.dumps(assess_quality(spoilt("V1", np.zeros_like)).to_dict()))
     assert document["leads"]["V1"] == ["flat", "lead-off"]
-    assert set(document) == {"record", "reasons", "leads", "probability_unacceptable", "unreadable_share"}
+    numbers = {"probability_unacceptable", "unreadable_share"}
+    assert set(document) == {"record", "reasons", "leads", "exchanged"} | numbers
     assert all(set(flags) <= set(FLAGS) for flags in document["leads"].values())
 
 

@@ -1,5 +1,5 @@
 """What looks wrong with a recording that could be read: implausible millivolts, leads that contradict each
-other, swapped limb cables. Sentences come back; no sample is changed.
+other, exchanged electrodes. Sentences come back; no sample is changed.
 
 The bounds are quantiles of PTB-XL, the coefficients are fitted by `benchmarks/lead_swaps.py`; how often each
 check is right stands in docs/experiments.md.
@@ -87,18 +87,27 @@ CABLES: dict[str, tuple[float, ...]] = {
     ),
 }  # fmt: skip
 """Offset and slopes of the log odds of an exchange against none; from `benchmarks/lead_swaps.py`."""
-_CABLES_THRESHOLD = 2.0  # calls 0.4 % of PTB-XL's records exchanged, and finds 98 % of exchanges
+_CABLES_THRESHOLD = 2.0  # suspects 0.4 % of PTB-XL's records, and 98 % of exchanges
+_LOOKED_AT = 120.0  # seconds; where `assess_quality` looks for exchanges
 
 
-def exchanged_cables(products: Sequence[Sequence[float]]) -> str | None:
-    """Which limb cables the products of the steep parts of I, II, V1 … V6 say are exchanged, if any."""
+def suspects_cables(products: Sequence[Sequence[float]]) -> bool:
+    """Whether the products of the steep parts of I, II, V1 … V6 look like exchanged limb cables.
+
+    It costs a hundredth of the look at the beats that `assess_quality` takes, which has the last word.
+    """
     figures = cable_figures(products)
-    best, highest = None, _CABLES_THRESHOLD
-    for name, (offset, *slopes) in CABLES.items():
-        score = offset + sum(map(mul, slopes, figures))
-        if score > highest:
-            best, highest = name, score
-    return best
+    return any(
+        offset + sum(map(mul, slopes, figures)) > _CABLES_THRESHOLD for offset, *slopes in CABLES.values()
+    )
+
+
+def _exchanged(ecg: ECG) -> list[str]:
+    from ecglm.measure.quality import assess_quality
+    from ecglm.measure.swaps import describe
+
+    name = assess_quality(ecg.crop(0, _LOOKED_AT) if ecg.duration > _LOOKED_AT else ecg).exchanged
+    return [describe(name)] if name else []
 
 
 def check(ecg: ECG) -> list[str]:
@@ -142,12 +151,8 @@ def check(ecg: ECG) -> list[str]:
             known = known[rows]
             known = known[:, np.isfinite(known).all(axis=0)]
             eight = (known @ known.T).tolist() if known.shape[1] >= _BLOCK else []
-        cables = exchanged_cables(eight) if eight else None
-        if cables:
-            found.append(
-                f"the limb leads lie to the chest leads as if cables were exchanged, most likely {cables} "
-                "(or the heart lies on the right)"
-            )
+        if eight and suspects_cables(eight):
+            found += _exchanged(ecg)
     return found
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ecglm.ecg import ECG
-from ecglm.measure.intervals import corrected_qt
+from ecglm.measure.intervals import BASELINE, corrected_qt
 from ecglm.measure.measurements import Measurements
 from ecglm.measure.measuring import measure
 from ecglm.measure.working import RATE, prepare
@@ -35,7 +35,6 @@ SEQUENCES = (
     "qtc_ms",
 )
 _MS = 1000 / RATE
-_LEVEL = 10  # samples before QRS onset, 20 ms: the isoelectric level, as for the other amplitudes
 _HORIZONTAL = 0.05  # mV: an ST segment that changes by less is horizontal (FeatureDB's limit)
 
 Value = float | str | None
@@ -58,7 +57,7 @@ def grounding_sequences(ecg: ECG, measurements: Measurements | None = None) -> d
         that lead, or the recording ends.
     """
     measurements = measure(ecg) if measurements is None else measurements
-    working = prepare(ecg.signal, ecg.sampling_rate)
+    working = prepare(ecg)
     beats = len(measurements.r_peaks)
     marks: dict[str, dict[str, list[tuple[int, int, int] | None]]] = {
         lead: {kind: [None] * beats for kind in ("P", "QRS", "T")} for lead in ecg.leads
@@ -126,7 +125,7 @@ def _beat(
         values["p_duration_ms"] = (p[2] - p[0]) * _MS
     if qrs is None:
         return values
-    level = float(signal[max(qrs[0] - _LEVEL, 0) : qrs[0] + 1].mean())
+    level = float(signal[max(qrs[0] - BASELINE, 0) : qrs[0] + 1].mean())
     complex_ = signal[qrs[0] : qrs[2] + 1] - level
     values["qrs_amplitude_mv"] = round(float(max(complex_.max(), 0) - min(complex_.min(), 0)), 3)
     values["qrs_duration_ms"] = (qrs[2] - qrs[0]) * _MS

@@ -13,8 +13,9 @@ from ecglm.measure.working import RATE
 
 MEDIAN_WIDTH = 600
 """Samples of a median beat, 1200 ms: R lies at `MEDIAN_R`, 800 ms follow it."""
+BASELINE = 10
+"""Samples before QRS onset, 20 ms: the isoelectric level (CSE)."""
 _MS = 1000 / RATE
-_BASELINE = 10  # samples before QRS onset, 20 ms: the isoelectric level (CSE)
 _SMALLEST = 0.02  # mV; with the next line, the smallest wave of the CSE recommendation
 _SHORTEST = 3  # samples, 6 ms
 
@@ -144,12 +145,11 @@ def measure_leads(
     qrs = record["QRS"]
     assert qrs is not None, "a median beat has a QRS"
     on, _, off = qrs
-    level = beats[:, max(on - _BASELINE, 0) : max(on, 1)].mean(1)
+    level = beats[:, max(on - BASELINE, 0) : max(on, 1)].mean(1)
     flat = beats - level[:, None]
     last = beats.shape[1] - 1
     j = flat[:, min(off - 1, last) : min(off + 2, last + 1)].mean(1)
     j60 = flat[:, min(off + 28, last) : min(off + 33, last + 1)].mean(1)
-    # a QRS that ends off the isoelectric level (ST shift) is measured against the line from onset to J
     complexes = flat[:, on : off + 1]
     net, heights = {"QRS": complexes.sum(1)}, {}
     t, p = record["T"], record["P"]

@@ -97,7 +97,8 @@ class RhythmStatistics:
     """How the beats follow each other.
 
     Args:
-        regular: whether normal intervals vary by less than 10 % of their mean; None below 3 intervals.
+        regular: whether the standard deviation of the intervals between beats of the dominant shape is below
+            10 % of their mean; None below 3 such intervals.
         rr_min: ms.
         rr_max: ms.
         sdnn: standard deviation of the intervals between beats of the dominant shape, ms.
@@ -105,7 +106,7 @@ class RhythmStatistics:
         pnn50: share of successive differences over 50 ms, percent.
         p_presence: share of beats with a P wave, 0 to 1.
         premature: number of beats that come over 20 % too early.
-        shapes: number of beats of each QRS shape, the most frequent first.
+        shapes: number of beats of each QRS shape, the dominant one first.
     """
 
     regular: bool | None = None

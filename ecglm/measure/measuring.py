@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,9 @@ _ALIKE_SHARE = (
     0.3  # of beats of the dominant shape: 0.46 at least in 252 PTB-XL records, 0.26 at most in noise
 )
 _MANY = 60  # beats: in longer recordings the shape may drift
-_P_SHARE = 0.5  # of the dominant beats: with fewer P waves there is no PR interval of the record
+_WAVE_SHARE = 0.5  # of the dominant beats: with fewer P waves there is no PR interval of the record
+_NEARLY = 0.6  # of the beats of the most frequent shape: as many make a rival of it
+_NARROWER = 20  # ms, of the QRS of a rival that is measured instead
 
 
 def measure(ecg: ECG) -> Measurements:
@@ -34,7 +37,7 @@ def measure(ecg: ECG) -> Measurements:
         Intervals, axes, amplitudes, waves, rhythm; definitions and sources stand in docs/measurements.md.
         What cannot be measured is None, and `reasons` says why: bad signals raise nothing.
     """
-    working = prepare(ecg.signal, ecg.sampling_rate)
+    working = prepare(ecg)
     spikes = tuple(_given(working.spikes, working, ecg.num_samples).tolist())
     quality = assess_quality(ecg)
     nothing: dict[str, Any] = {
@@ -44,7 +47,9 @@ def measure(ecg: ECG) -> Measurements:
         "quality": quality,
     }
     if not working.usable.any():
-        return Measurements(**nothing, reasons={"heart_rate": "no lead carries a signal"})
+        in_part = np.isfinite(ecg.signal).any()
+        why = "no lead carries a signal" + " for more than half of the time" * bool(in_part)
+        return Measurements(**nothing, reasons={"heart_rate": why})
     r_peaks = find_beats(working)
     if len(r_peaks) == 0:
         short = ecg.duration < 1
@@ -54,15 +59,31 @@ def measure(ecg: ECG) -> Measurements:
         return Measurements(**nothing, reasons={"heart_rate": NO_QRS})
     waves = delineate(working, r_peaks)
     if 4 <= len(r_peaks) <= _MANY and (waves.shape == 0).mean() < _ALIKE_SHARE:
-        why = "no QRS complex was found: what stands out is never twice alike"
+        why = "no QRS complex was found: what stands out is too seldom twice alike"
         return Measurements(**nothing, reasons={"heart_rate": why})
-    values, reasons = _record(ecg, working, waves)
+    values, reasons = _record(ecg, working, _narrow_first(waves))
     return Measurements(**(nothing | values), reasons=reasons)
 
 
 def _given(samples: np.ndarray, working: Working, num_samples: int) -> np.ndarray:
     """Samples of the working signal as samples of the given recording."""
     return np.clip(np.rint(samples * working.factor), 0, max(num_samples - 1, 0)).astype(int)
+
+
+def _narrow_first(waves: Delineation) -> Delineation:
+    """Shape 0 is the most frequent; of several that are nearly as frequent, as in bigeminy, the narrowest."""
+    counts = np.bincount(waves.shape)
+    rivals = np.flatnonzero(counts >= max(_NEARLY * counts[0], 2))
+    if len(rivals) < 2:
+        return waves
+    durations = waves.record_marks[:, 1, 2] - waves.record_marks[:, 1, 0]
+    usual = [float(middle(durations[waves.shape == number])) * _MS for number in rivals]
+    best = int(np.argmin(usual))
+    if usual[best] > usual[0] - _NARROWER:
+        return waves
+    number = np.arange(len(counts))
+    number[[0, rivals[best]]] = rivals[best], 0
+    return replace(waves, shape=number[waves.shape])
 
 
 def _record(ecg: ECG, working: Working, waves: Delineation) -> tuple[dict[str, Any], dict[str, str]]:
@@ -82,12 +103,17 @@ def _record(ecg: ECG, working: Working, waves: Delineation) -> tuple[dict[str, A
         out |= {"rr": round(mean, 1), "heart_rate": round(60_000 / mean, 1)}
     else:
         reasons["heart_rate"] = "one beat only"
-    record = _typical_marks(waves.record_marks, waves.record_present, waves.anchors, main)
-    by_lead = _marks_by_lead(waves, waves.anchors, main)
+    onset, _, offset = waves.record_marks[:, 1].T
+    main &= waves.record_present[:, 1] & (onset >= intervals.BASELINE)
+    main &= offset < working.fine.shape[1] - intervals.BASELINE
+    if not main.any():
+        return out, reasons | {"qrs": "no QRS complex lies in the recording as a whole"}
+    record = _typical_marks(waves, main)
+    by_lead = _marks_by_lead(waves, main)
     beats = intervals.median_beats(working.fine, waves.anchors[main])
     leads, areas = intervals.measure_leads(list(ecg.leads), beats, record, by_lead, working.usable)
     p, qrs, t = record["P"], record["QRS"], record["T"]
-    assert qrs is not None, "the dominant beats have a QRS"
+    assert qrs is not None, "the beats that are measured have a QRS"
     out["qrs"] = (qrs[2] - qrs[0]) * _MS
     if p is None:
         reasons["pr"] = "no P wave before most beats"
@@ -103,40 +129,34 @@ def _record(ecg: ECG, working: Working, waves: Delineation) -> tuple[dict[str, A
             reasons["qtc"] = "one beat only"
     for key, kind in (("axis", "QRS"), ("p_axis", "P"), ("t_axis", "T")):
         angle = intervals.axis(areas.get(kind, {}))
-        if angle is None:
-            reasons[key] = f"needs a net {kind} in two limb leads"
-        else:
+        if angle is not None:
             out[key] = round(angle, 1)
+        else:
+            absent = reasons.get({"P": "pr", "T": "qt"}.get(kind, ""))
+            reasons[key] = absent or f"needs a net {kind} in two limb leads"
     out |= intervals.voltages(leads)
     out["leads"] = leads
     return out, reasons
 
 
-def _typical_marks(
-    marks: np.ndarray, present: np.ndarray, anchors: np.ndarray, main: np.ndarray
-) -> dict[str, tuple[int, int, int] | None]:
-    """Onset, peak, offset of the record's waves in the median beat: the median of the dominant beats'."""
-    relative = marks[main] - anchors[main][:, None, None]
+def _typical_marks(waves: Delineation, main: np.ndarray) -> dict[str, tuple[int, int, int] | None]:
+    """Onset, peak, offset of the record's waves in the median beat: the median of these beats'."""
+    relative = waves.record_marks[main] - (waves.anchors[main] - MEDIAN_R)[:, None, None]
     out: dict[str, tuple[int, int, int] | None] = {}
     for k, kind in enumerate(KINDS):
-        has = present[main, k]
-        if np.count_nonzero(has) < _P_SHARE * len(has):
-            out[kind] = None if kind != "QRS" else _whole(middle(relative[:, k]))
+        has = waves.record_present[main, k]
+        if np.count_nonzero(has) < _WAVE_SHARE * len(has):
+            out[kind] = None
         else:
-            out[kind] = _whole(middle(relative[has, k]))
+            marks = np.clip(np.rint(middle(relative[has, k])), 0, intervals.MEDIAN_WIDTH - 1)
+            on, peak, off = marks.astype(int).tolist()
+            out[kind] = (on, peak, off)
     return out
 
 
-def _whole(marks: np.ndarray) -> tuple[int, int, int]:
-    on, peak, off = np.clip(np.rint(marks) + MEDIAN_R, 0, intervals.MEDIAN_WIDTH - 1).astype(int).tolist()
-    return on, peak, off
-
-
-def _marks_by_lead(
-    waves: Delineation, anchors: np.ndarray, main: np.ndarray
-) -> list[dict[str, tuple[float, float] | None]]:
+def _marks_by_lead(waves: Delineation, main: np.ndarray) -> list[dict[str, tuple[float, float] | None]]:
     """Onset and offset in each lead's median beat."""
-    relative = waves.marks[main][..., ::2] - (anchors[main] - MEDIAN_R)[:, None, None, None]
+    relative = waves.marks[main][..., ::2] - (waves.anchors[main] - MEDIAN_R)[:, None, None, None]
     has = waves.present[main]
     values = np.where(has[..., None], relative, np.inf)
     values.sort(axis=0)

@@ -19,8 +19,8 @@ from ecglm.ecg import ECG, LEADS_12, limb_lead_errors, names_that_fit
 from ecglm.measure.middle import middle
 from ecglm.measure.quality_weights import INTERCEPT, WEIGHTS
 from ecglm.measure.segments import RATE, SEGMENT, Segment, look, to_rate
-from ecglm.measure.swaps import find_swap, typical_beat
-from ecglm.preprocessing import fill_missing
+from ecglm.measure.swaps import Swap, describe, find_swap, typical_beat
+from ecglm.preprocessing import LARGEST, fill_missing
 
 Grade = Literal["acceptable", "borderline", "unacceptable"]
 Flag = Literal[
@@ -79,6 +79,7 @@ class Quality:
         probability_unacceptable: by the model, 0 to 1: the median of the segments of about ten seconds; None
             where nothing could be judged.
         unreadable_share: share of these segments that are unacceptable by themselves, 0 to 1.
+        exchanged: electrodes that seem exchanged, "RA/LA"; None where none do, or it cannot be seen.
     """
 
     record: Grade
@@ -86,6 +87,7 @@ class Quality:
     leads: dict[str, tuple[Flag, ...]] = field(default_factory=dict)
     probability_unacceptable: float | None = None
     unreadable_share: float = 0.0
+    exchanged: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""
@@ -96,6 +98,7 @@ class Quality:
             "leads": {name: list(flags) for name, flags in self.leads.items()},
             "probability_unacceptable": None if probability is None else round(probability, 4),
             "unreadable_share": round(self.unreadable_share, 4),
+            "exchanged": self.exchanged,
         }
 
 
@@ -122,21 +125,26 @@ def assess_quality(ecg: ECG) -> Quality:
 
 def _assess(ecg: ECG, names: list[str]) -> Quality:
     known, signal = np.ones(len(names)), ecg.signal
-    if not np.isfinite(signal.sum()):
-        known = np.isfinite(signal).mean(1)
-        signal = fill_missing(signal)
+    possible = np.abs(signal) < LARGEST
+    if not possible.all():
+        known = possible.mean(1)
+        signal = fill_missing(np.where(possible, signal, np.float32(np.nan)))
     highest, lowest = signal.max(1), signal.min(1)
-    if max(highest.max(), -lowest.min()) > 1e6:
-        signal = signal.clip(-1e6, 1e6)
     # A lead that is known for a few seconds only, as on a printed page, says nothing of the others.
     long_enough = (known >= 0.5) | (known * ecg.duration < _LEAST_SECONDS)
-    judged = np.flatnonzero(long_enough) if long_enough.any() else np.array([known.argmax()])
+    judged = np.flatnonzero(long_enough)
+    if not len(judged):
+        judged = np.array([known.argmax()])
+        if known.any():
+            first, last = np.flatnonzero(possible[judged[0]])[[0, -1]]
+            signal = signal[:, first : last + 1]
     judged_names = [names[row] for row in judged]
     segments = list(_segments(signal[judged], ecg.sampling_rate))
     looks = [look(segment) for segment in segments]
 
     flags: dict[str, set[Flag]] = {name: set() for name in names}
     _flag_leads(flags, looks, judged_names)
+    _spare_small_limb_leads(ecg, flags)
     clipped = _clipped(ecg.signal, highest, lowest)
     for row, name in enumerate(names):
         if row in clipped and not flags[name] & {"flat", "saturated"}:
@@ -153,7 +161,7 @@ def _assess(ecg: ECG, names: list[str]) -> Quality:
     strange = [_strangeness(seen) for seen in looks]
     unreadable = (1 / (1 + np.exp(-scores)) >= _UNREADABLE) | np.array([bool(reason) for reason in strange])
     probability, share = float(1 / (1 + np.exp(-middle(scores)))), float(unreadable.mean())
-    problems, cautions = [], []
+    problems, cautions, swap = [], [], None
     if share >= 0.5:
         typical = looks[int(np.argsort(scores)[len(scores) // 2])]
         problems += [reason for reason in dict.fromkeys(strange) if reason] or [
@@ -169,7 +177,11 @@ def _assess(ecg: ECG, names: list[str]) -> Quality:
         if contradiction:
             (problems if grave else cautions).append(contradiction)
         elif share < 0.5:
-            cautions += _swaps(segments, looks, judged_names, flags)
+            swap = _find_swap(segments, looks, judged_names, flags)
+    if swap:
+        cautions.append(describe(swap.name))
+        for name in flags.keys() & set(swap.leads):
+            flags[name].add("possible swap")
     if ecg.duration < _LEAST_SECONDS:
         cautions.append(f"the recording lasts {ecg.duration:.2g} s, too short to judge its rhythm")
     record: Grade = "acceptable"
@@ -181,7 +193,8 @@ def _assess(ecg: ECG, names: list[str]) -> Quality:
     reasons = [*problems, *cautions, *_in_words(flags, hertz)]
     if record == "borderline" and not reasons:
         reasons.append("noise or artefacts may hide details")
-    return Quality(record, tuple(reasons), _ordered(flags), probability, share)
+    exchanged = swap.name if swap else None
+    return Quality(record, tuple(reasons), _ordered(flags), probability, share, exchanged)
 
 
 def _segments(signal: np.ndarray, sampling_rate: float) -> Iterator[np.ndarray]:
@@ -209,7 +222,7 @@ def _flags(seen: Segment, limb: np.ndarray) -> Iterator[tuple[Flag, np.ndarray]]
     """Each flag with the leads of a segment that deserve it; `limb` marks the limb leads."""
     flat = (seen.flat >= _FLAT_IN) | (seen.typical < 0.01)
     resting = (seen.stuck > 0.1) | (flat & (seen.offset > _RAIL))
-    beating = (seen.agreement > 0.4) | (seen.likeness > 0.8)
+    beating = (seen.agreement > 0.4) | (seen.likeness > 0.8) | (seen.recurrence > 0.8)
     alive = len(seen.beats) >= 3 and 2 * np.count_nonzero(beating) >= len(beating)
     hum = seen.mains > _MAINS
     # of mains of amplitude A, 2 A sin(π f / 250) / √2 goes from sample to sample
@@ -227,6 +240,19 @@ def _flags(seen: Segment, limb: np.ndarray) -> Iterator[tuple[Flag, np.ndarray]]
     }
     for flag, leads in found.items():
         yield flag, np.flatnonzero(leads)
+
+
+def _spare_small_limb_leads(ecg: ECG, flags: dict[str, set[Flag]]) -> None:
+    """An electrode that is off spoils two of I, II and III at least; a single one of them, or aVR, aVL or aVF
+    alone, lies across the heart's axis, if it follows from the others.
+    """
+    off = [name for name in flags if name in LEADS_12[:6] and "lead-off" in flags[name]]
+    off = [name for name in off if "flat" not in flags[name]]
+    if off and len(set(off) & {"I", "II", "III"}) < 2:
+        errors = limb_lead_errors(ecg)
+        if errors and max(errors.values()) <= _BREAKS:
+            for name in off:
+                flags[name].discard("lead-off")
 
 
 def _clipped(signal: np.ndarray, highest: np.ndarray, lowest: np.ndarray) -> set[int]:
@@ -344,25 +370,18 @@ def _scaled(limbs: ECG) -> bool:
     return True
 
 
-def _swaps(
+def _find_swap(
     segments: list[np.ndarray], looks: list[Segment], names: list[str], flags: dict[str, set[Flag]]
-) -> list[str]:
-    """Look for exchanged electrodes, and flag the leads that would be concerned."""
+) -> Swap | None:
     wanted = ["I", "II", *LEADS_12[6:]]
     if not set(wanted) <= set(names) or any(flags[name] & {"missing", "flat", "lead-off"} for name in wanted):
-        return []
+        return None
     rows = [names.index(name) for name in wanted]
     parts = [
         typical_beat(segment[rows], seen.beats)
         for segment, seen in list(zip(segments, looks, strict=True))[:_PARTS]
     ]
-    swap = find_swap([beat for beat in parts if beat is not None])
-    if swap is None:
-        return []
-    for name in swap.leads:
-        if name in flags:
-            flags[name].add("possible swap")
-    return [f"electrodes {swap.name} may be exchanged: {swap.sign}"]
+    return find_swap([beat for beat in parts if beat is not None])
 
 
 def _worst(seen: Segment, names: list[str], flags: dict[str, set[Flag]]) -> str:

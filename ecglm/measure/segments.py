@@ -48,6 +48,8 @@ class Segment:
         beats: (beats,) where the slope of all leads together peaks, in samples.
         agreement: power of the mean QRS as a share of the power around all beats, 0 to 1.
         likeness: median correlation of a beat's QRS with the mean one.
+        recurrence: median correlation of a beat's QRS with the one, two or three beats before, the best of
+            the three: high also where two shapes alternate; looked at where `likeness` is below 0.8.
         size: peak to peak of the mean QRS.
         prominence: how far the slope at the beats stands out of the usual slope.
         sameness: share of the slopes' power that one shape explains: 1 where all leads are copies.
@@ -68,6 +70,7 @@ class Segment:
     beats: np.ndarray
     agreement: np.ndarray
     likeness: np.ndarray
+    recurrence: np.ndarray
     size: np.ndarray
     prominence: float
     sameness: float
@@ -129,7 +132,7 @@ def look(signal: np.ndarray) -> Segment:
     slope = signal[:, _SLOPE:] - signal[:, :-_SLOPE]
     mains, mains_hz = _mains(signal)
     beats, prominence = _activity(slope)
-    agreement, likeness, size = _agreement(signal, beats)
+    agreement, likeness, recurrence, size = _agreement(signal, beats)
     return Segment(
         ranges=ranges,
         typical=typical,
@@ -146,6 +149,7 @@ def look(signal: np.ndarray) -> Segment:
         beats=beats,
         agreement=agreement,
         likeness=likeness,
+        recurrence=recurrence,
         size=size,
         prominence=prominence,
         sameness=_sameness(slope),
@@ -216,11 +220,11 @@ def around(signal: np.ndarray, beats: np.ndarray, offsets: np.ndarray) -> np.nda
     return signal[:, beats[inside, None] + offsets]
 
 
-def _agreement(signal: np.ndarray, beats: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _agreement(signal: np.ndarray, beats: np.ndarray) -> tuple[np.ndarray, ...]:
     """How much the QRS complexes of each lead are alike."""
     qrs = around(signal, beats, _AROUND)
     if qrs.shape[1] < 3:
-        return np.zeros(len(signal)), np.zeros(len(signal)), np.zeros(len(signal))
+        return (np.zeros(len(signal)),) * 4
     qrs = qrs - qrs.mean(2, keepdims=True)
     usual = middle(qrs, 1)
     power = np.einsum("ls,ls->l", usual, usual) / len(_AROUND)
@@ -229,4 +233,11 @@ def _agreement(signal: np.ndarray, beats: np.ndarray) -> tuple[np.ndarray, np.nd
     product = np.einsum("lbs,ls->lb", qrs, usual)
     norms = np.sqrt(np.einsum("lbs,lbs->lb", qrs, qrs) * (power * len(_AROUND))[:, None])
     likeness = middle(product / (norms + 1e-6), 1)
-    return power / (power + rest + 1e-6), likeness, usual.max(1) - usual.min(1)
+    recurrence, unlike = likeness.copy(), np.flatnonzero(likeness < 0.8)
+    if len(unlike) and qrs.shape[1] > 5:
+        shapes = qrs[unlike] / (np.sqrt(np.einsum("lbs,lbs->lb", qrs[unlike], qrs[unlike])) + 1e-6)[..., None]
+        with_earlier = [
+            middle(np.einsum("lbs,lbs->lb", shapes[:, lag:], shapes[:, :-lag]), 1) for lag in (1, 2, 3)
+        ]
+        recurrence[unlike] = np.max(with_earlier, axis=0)
+    return power / (power + rest + 1e-6), likeness, recurrence, usual.max(1) - usual.min(1)

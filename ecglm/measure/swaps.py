@@ -72,7 +72,12 @@ def _pairs() -> list[Swap]:
 _NONE = Swap("none", np.eye(8), (), "")
 _ARMS_LEG = _limb("LA/LL", (0, 1), (1, 0), "")
 _RIGHT_ARM = [
-    _limb("RA/LA", (-1, 0), (-1, 1), "lead I is upside down, and aVR looks like aVL"),
+    _limb(
+        "RA/LA",
+        (-1, 0),
+        (-1, 1),
+        "lead I is upside down, and aVR looks like aVL, or the heart lies on the right",
+    ),
     _limb("RA/LL", (1, -1), (0, -1), "lead II is upside down, and aVR looks like aVF"),
     _limb("RA/LA/LL", (-1, 1), (-1, 0), "the limb leads are turned in a circle"),
     _limb("RA/LL/LA", (0, -1), (1, -1), "the limb leads are turned in a circle"),
@@ -80,6 +85,12 @@ _RIGHT_ARM = [
 _CHEST = [*_pairs(), _chest([5, 4, 3, 2, 1, 0], "V6 to V1")]
 SWAPS = (_NONE, _ARMS_LEG, *_RIGHT_ARM, *_CHEST)
 _UNDONE = np.linalg.inv(np.stack([swap.matrix for swap in SWAPS])).astype(np.float32)
+
+
+def describe(name: str) -> str:
+    """What is said of the exchange of this name."""
+    sign = next(swap.sign for swap in SWAPS if swap.name == name)
+    return f"electrodes {name} may be exchanged: {sign}"
 
 
 def typical_beat(signal: np.ndarray, beats: np.ndarray) -> np.ndarray | None:

@@ -7,7 +7,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from ecglm.preprocessing import FLAT, fill_missing, resample
+from ecglm.ecg import ECG
+from ecglm.preprocessing import FLAT, LARGEST, fill_missing, resample
 
 RATE = 500
 """Hz at which everything is measured: 2 ms, the step of the standards for diagnostic recorders."""
@@ -40,19 +41,16 @@ class Working:
     factor: float
 
 
-def prepare(signal: np.ndarray, sampling_rate: float) -> Working:
-    """Make a recording ready to be measured.
-
-    Args:
-        signal: (leads, samples) mV; NaN where unknown.
-        sampling_rate: Hz.
-    """
+def prepare(ecg: ECG) -> Working:
+    """Make a recording ready to be measured; rows that are no voltage (`metadata["units"]`) are unusable."""
+    signal, sampling_rate = ecg.signal, ecg.sampling_rate
     if signal.shape[1] < 2:
         signal = np.zeros((len(signal), 2), np.float32)
-    known = np.isfinite(signal)
+    known = np.abs(signal) < LARGEST
+    known[[name in ecg.metadata.get("units", {}) for name in ecg.leads]] = False
     complete = known.all()
     usable = np.ones(len(signal), bool) if complete else known.mean(1) > 0.5
-    filled = signal if complete else fill_missing(signal)
+    filled = signal if complete else fill_missing(np.where(known, signal, np.float32(np.nan)))
     usable &= filled.max(1) - filled.min(1) > FLAT
     if not usable.all():
         filled = np.where(usable[:, None], filled, np.float32(0))
