@@ -87,7 +87,7 @@ CABLES: dict[str, tuple[float, ...]] = {
     ),
 }  # fmt: skip
 """Offset and slopes of the log odds of an exchange against none; from `benchmarks/lead_swaps.py`."""
-_CABLES_THRESHOLD = 2.0  # suspects 0.4 % of PTB-XL's records, and 98 % of exchanges
+_CABLES_THRESHOLD = 1.0  # suspects 1 % of PTB-XL's records, and 98 to 99 % of exchanges
 _LOOKED_AT = 120.0  # seconds; where `assess_quality` looks for exchanges
 
 
