@@ -16,7 +16,7 @@ import pytest
 import scipy.io
 
 from ecglm import ECG, LEADS_12, ECGFileError, read, simulate, write
-from ecglm.io import read_many
+from ecglm.io import read_many, tables
 
 RATE = 500
 HINTS = {"sampling_rate": RATE, "unit": "mV", "leads": LEADS_12}
@@ -155,6 +155,9 @@ def test_the_export_of_a_watch(tmp_path, ecg, comma):
         "Classification,Sinus Rhythm\nSymptoms,\nSoftware Version,1.90\n"
         'Device,"Watch6,2"\nSample Rate,500 hertz\n\n\nLead,Lead I\nUnit,µV\n\n'
     )
+    german = {"Lead,Lead": "Ableitung,Ableitung", "Sample Rate,500 h": "Messrate,500 H", "Unit": "Einheit"}
+    for word, other in german.items() if comma else ():
+        text = text.replace(word, other)
     (tmp_path / "ecg.csv").write_text(
         text + (values.replace(".", ",") if comma else values), encoding="utf-8"
     )
@@ -402,6 +405,57 @@ def test_a_table_saved_as_unicode_text(tmp_path, encoding):
     ecg = read(tmp_path / "a.txt")
     assert ecg.leads == ("I", "II") and ecg.sampling_rate == 500
     np.testing.assert_allclose(ecg.signal[:, 0], [0.1, 0.01], rtol=1e-6)
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-8"])
+@pytest.mark.parametrize("end", ["\r", "\r\n"])
+def test_tables_of_other_machines(tmp_path, encoding, end):
+    lines = ["time (s);I [µV];II [µV]", *(f"{k / 500:.3f};{k},5;-{k}".replace(".", ",") for k in range(60))]
+    (tmp_path / "a.csv").write_bytes(end.join(lines).encode(encoding))
+    for hints in ({}, {"start": 0, "stop": 0.12}):
+        ecg = read(tmp_path / "a.csv", **hints)
+        assert ecg.leads == ("I", "II") and ecg.sampling_rate == 500 and ecg.num_samples == 60
+        np.testing.assert_allclose(ecg.signal[:, 2], [0.0025, -0.002], rtol=1e-6)
+
+
+def test_decimal_commas_in_quotes_and_of_a_lone_lead(tmp_path):
+    values = [0.1, -0.25, 0.5, 0.5, 1.75] * 20
+    fields = [f"{value}".replace(".", ",") for value in values]
+    alone = {"sampling_rate": 500, "unit": "mV", "leads": "I"}
+    for number, lines in enumerate(([f'"{each}"' for each in fields], fields, ["I", *fields])):
+        (tmp_path / f"{number}.csv").write_text("\n".join(lines) + "\n")
+        np.testing.assert_allclose(read(tmp_path / f"{number}.csv", **alone).signal, [values], rtol=1e-6)
+    (tmp_path / "two.csv").write_text("".join(f'"{each}","7,5"\n' for each in fields))
+    two = read(tmp_path / "two.csv", sampling_rate=500, unit="mV", leads="I II")
+    np.testing.assert_allclose(two.signal, [values, [7.5] * 100], rtol=1e-6)
+    (tmp_path / "counted.csv").write_text("".join(f"{k},{900 + k % 7}\n" for k in range(100)))
+    counted = read(tmp_path / "counted.csv", **alone | {"unit": "uV"})
+    np.testing.assert_allclose(counted.signal[0, :2], [0.9, 0.901], rtol=1e-6)
+
+
+def test_of_a_cut_table_all_lines_but_the_last_are_read(tmp_path):
+    (tmp_path / "a.csv").write_text("I (mV),II (mV)\n" + "0.25,0.5\n" * 600 + "0.2")
+    with pytest.raises(ECGFileError, match="line 601 of the numbers has 1 field"):
+        read(tmp_path / "a.csv", sampling_rate=500)
+    ecg = read(tmp_path / "a.csv", sampling_rate=500, allow_truncated=True)
+    assert ecg.num_samples == 600 and "the last line, which does not end, is left out" in str(ecg.metadata)
+
+
+def test_a_long_table_that_does_not_say_enough_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    (tmp_path / "a.csv").write_text("I,II\n" + "1,2\n" * 600_000)
+    sizes, numbers = [], tables._numbers
+
+    def noted(path, content, table):
+        sizes.append(len(content))
+        return numbers(path, content, table)
+
+    monkeypatch.setattr(tables, "_numbers", noted)
+    with pytest.raises(ECGFileError, match="no sampling rate, no unit"):
+        read(tmp_path / "a.csv")
+    assert max(sizes) < 1 << 20
+    (tmp_path / "a.csv").write_text("1," * (3 << 20))
+    with pytest.raises(ECGFileError, match="a line of over 4 MB"):
+        read(tmp_path / "a.csv")
 
 
 def test_a_line_of_words_above_two_lead_names_names_no_lead(tmp_path):

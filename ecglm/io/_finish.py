@@ -43,7 +43,7 @@ def finish(recording: Recording, hints: Hints) -> ECG:
         ECGFileError: if the file and the hints together name no sampling rate, unit or leads, or hold no
             samples.
     """
-    _check_stated(recording, hints)
+    check_stated(recording, hints)
     channels = _named(recording, hints)
     rate = _sampling_rate(recording, hints)
     channels, rate = _one_rate(recording, channels, rate)
@@ -75,7 +75,7 @@ def is_ecg_name(name: str) -> bool:
     return name in _STANDARD or bool(_ECG_NAME.match(name))
 
 
-def _check_stated(recording: Recording, hints: Hints) -> None:
+def check_stated(recording: Recording, hints: Hints) -> None:
     """Refuse a file that, with the hints, does not say all of sampling rate, unit and leads: in one line."""
     path, channels = recording.path, recording.channels
     if not channels:
@@ -163,7 +163,7 @@ def _sampling_rate(recording: Recording, hints: Hints) -> float:
         elif stated is None:
             recording.assumed.append(f"sampling rate {hints.sampling_rate:g} Hz, as given")
         return hints.sampling_rate
-    assert stated is not None  # _check_stated
+    assert stated is not None  # check_stated
     if not (np.isfinite(stated) and stated > 0):
         raise ECGFileError(f"{recording.path} states a sampling rate of {stated:g} Hz; pass sampling_rate=")
     return float(stated)

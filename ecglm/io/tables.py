@@ -6,6 +6,7 @@ exports of watches and of PhysioNet's tools have it.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -13,7 +14,7 @@ import math
 import re
 import warnings
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,12 @@ from ecglm.io._common import (
     restore_metadata,
     written_aside,
 )
+from ecglm.io._finish import check_stated
 
 _MAX_TABLE_BYTES = 256 << 20
 _PIECE = 1 << 18  # bytes of a long table that are looked through at once
 _MAX_COLUMNS = 1000  # beyond, a line is a lead
+_MAX_LINE = 4 << 20  # bytes: a lead of an hour at 150 Hz
 _MAX_PREAMBLE = 200  # lines above the numbers
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")  # as spreadsheets save "Unicode text"
 _UNKNOWN = {"", "nan", "na", "n/a", "null", "none", "-", ".", "?"}
@@ -54,18 +57,20 @@ _COUNTER = re.compile(
     r"^(sample(\s*#|[ _]?(number|index|no\.?))?|samples|index|idx|no\.?|#|unnamed: 0)$", re.I
 )
 _KEYS = {
-    "sampling_rate": r"(sampl(e|ing)[ _]?(rate|frequency|freq)|frequency|fs|sfreq)( ?[(\[]? ?hz ?[)\]]?)?",
-    "unit": r"units?",
-    "leads": r"leads?|channels?",
+    "sampling_rate": r"(sampl(e|ing)[ _]?(rate|frequency|freq)|frequency|fs|sfreq)( ?[(\[]? ?hz ?[)\]]?)?"
+    r"|abtastrate|messrate",
+    "unit": r"units?|einheit",
+    "leads": r"leads?|channels?|ableitung",
     "age": r"(patient[ _]?)?age",
     "sex": r"(patient[ _]?)?(sex|gender)",
-    "acquired": r"acquired|date|(recorded|recording|acquisition)[ _]?(date([ _]?time)?|time)",
-    "statements": r"classification|interpretation|diagnosis",
-    "device": r"device|device[ _]model",
+    "acquired": r"acquired|date|(recorded|recording|acquisition)[ _]?(date([ _]?time)?|time)"
+    r"|aufzeichnungsdatum",
+    "statements": r"classification|interpretation|diagnosis|klassifizierung",
+    "device": r"device|device[ _]model|gerät",
     "report": r"report",
     "metadata": r"ecglm",
     "name": r"(patient[ _]?)?name",
-    "birth_date": r"date[ _]of[ _]birth|birth[ _]?date|dob",
+    "birth_date": r"date[ _]of[ _]birth|birth[ _]?date|dob|geburtsdatum",
     "patient_id": r"(patient[ _]?)?id|mrn|subject[ _]?id",
 }
 _KEYS_COMPILED = {key: re.compile(f"^({pattern})$", re.IGNORECASE) for key, pattern in _KEYS.items()}
@@ -116,11 +121,37 @@ def parse(path: Path, hints: Hints) -> Recording:
         part = _part_of_long(path, hints)
         if part is not None:
             return part
-    content = read_bytes(path, _MAX_TABLE_BYTES)
+    content = _as_utf8(read_bytes(path, _MAX_TABLE_BYTES))
+    cut = hints.allow_truncated and not content.endswith(b"\n")
+    content = content[: content.rfind(b"\n") + 1] if cut else content
+    table = _read_preamble(path, content, hints)
+    if len(content) > LONG_BYTES:
+        _check_beginning(path, table, content, hints)
+    recording = _understood(path, table, _numbers(path, content, table), hints)[0]
+    if cut:
+        recording.warnings.append("the last line, which does not end, is left out")
+    return recording
+
+
+def _as_utf8(content: bytes) -> bytes:
+    """Text in UTF-8 with lines that end in a line feed, whatever a spreadsheet wrote."""
     if content.startswith(_UTF16):
         content = content.decode("utf-16", "replace").encode()
-    table = _read_preamble(path, content)
-    return _understood(path, table, _numbers(path, content, table), hints)[0]
+    head = content[:LONG_BYTES]
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        content = content.decode("cp1252", "replace").encode()
+    return content if b"\n" in head else content.replace(b"\r", b"\n")
+
+
+def _check_beginning(path: Path, table: _Table, content: bytes, hints: Hints) -> None:
+    """Refuse a long table that does not say enough by its first lines, before all are read."""
+    head = content[: content.rfind(b"\n", 0, table.body + LONG_BYTES // 4) + 1]
+    if len(head) > table.body:
+        recording, fields = _understood(path, table, _numbers(path, head, table), hints)
+        if fields is not None:
+            check_stated(recording, hints)
 
 
 def _understood(
@@ -159,9 +190,9 @@ def _part_of_long(path: Path, hints: Hints) -> Recording | None:
     with path.open("rb") as file:
         head = file.read(LONG_BYTES)
     head = head[: head.rfind(b"\n") + 1]
-    if head.startswith(_UTF16) or not head:
+    if not head or _as_utf8(head) is not head:
         return None
-    table = _read_preamble(path, head)
+    table = _read_preamble(path, head, hints)
     head = head[: head.rfind(b"\n", 0, table.body + _PIECE) + 1]
     if len(head) <= table.body:
         return None
@@ -231,8 +262,8 @@ def _without_blank_lines(lines: bytes) -> bytes:
 # ------------------------------------------------------------------------------------------ what stands above
 
 
-def _dialect(lines: list[str]) -> tuple[str, str]:
-    """Delimiter and decimal sign, by the lines that are mostly numbers."""
+def _dialect(lines: list[str], lone: bool = False) -> tuple[str, str]:
+    """Delimiter and decimal sign, by the lines that are mostly numbers; `lone` where one lead is expected."""
     numbers = (
         line for line in reversed(lines) if re.search(r"\d", line) and not line.lstrip().startswith("#")
     )
@@ -244,17 +275,19 @@ def _dialect(lines: list[str]) -> tuple[str, str]:
         delimiter = ";"
     elif "," in text:
         # One number per line with a decimal comma, as watches set to German write it, and not two columns: no
-        # names stand above with a comma between them.
+        # names stand above with a comma between them, or one lead is expected and the first does not count.
         one = all(re.fullmatch(r"\s*[-+]?\d+(,\d+)?\s*", line) for line in sample)
         first = lines.index(sample[0])
         while first and re.fullmatch(r"\s*[-+]?\d+(,\d+)?\s*", lines[first - 1]):
             first -= 1
-        delimiter = ";" if one and first and "," not in lines[first - 1] else ","
+        named = first > 0 and "," not in lines[first - 1]
+        whole = [int(line.partition(",")[0]) for line in sample] if one and lone else []
+        counted = all(now < after for now, after in pairwise(whole))
+        delimiter = ";" if one and (named or (lone and not first and not counted)) else ","
     else:
         delimiter = " " if re.search(r"\d +[-+.\d]", text) else ","
-    decimal = (
-        "," if delimiter != "," and re.search(r"\d,\d", text) and not re.search(r"\d\.\d", text) else "."
-    )
+    commas = r"\d,\d" if delimiter != "," else r'"[-+]?\d+,\d+"'
+    decimal = "," if re.search(commas, text) and not re.search(r"\d\.\d", text) else "."
     return delimiter, decimal
 
 
@@ -317,13 +350,14 @@ def _is_numeric(line: str, delimiter: str, decimal: str) -> bool:
     return any(each is not None and not math.isnan(each) for each in [_number(first, decimal), *known])
 
 
-def _read_preamble(path: Path, content: bytes) -> _Table:
+def _read_preamble(path: Path, content: bytes, hints: Hints) -> _Table:
     """Go down to the first line of numbers, and keep what the lines above say."""
     num_lines = _MAX_PREAMBLE + 50
     short = content[: 1 << 16]
     window = short if short.count(b"\n") > num_lines else content[: 1 << 20]
     lines = window.decode("utf-8-sig", "replace").splitlines(keepends=True)[:num_lines]
-    delimiter, decimal = _dialect([line.rstrip("\r\n") for line in lines])
+    lone = hints.leads is not None and len(hints.leads) == 1
+    delimiter, decimal = _dialect([line.rstrip("\r\n") for line in lines], lone)
     table = _Table(delimiter, decimal, body=3 if content.startswith(b"\xef\xbb\xbf") else 0)
     for number, raw in enumerate(lines[: _MAX_PREAMBLE + 1]):
         line = raw.strip()
@@ -401,6 +435,10 @@ def _apply_preamble(recording: Recording, table: _Table) -> None:
 def _numbers(path: Path, content: bytes, table: _Table) -> np.ndarray:
     """(lines, fields) float64, NaN where a field is empty."""
     end = content.find(b"\n", table.body) + 1 or len(content)
+    if end - table.body > _MAX_LINE:
+        raise ECGFileError(
+            f"{path} has a line of over {_MAX_LINE >> 20} MB, which is not read; save one line per sample"
+        )
     first_line = content[table.body : end].decode("utf-8", "replace").strip()
     fields = _fields(first_line, table.delimiter)
     while len(fields) > max(len(table.names), 1) and not fields[-1]:
@@ -459,15 +497,17 @@ def _numbers_between_blanks(body: bytes, table: _Table) -> np.ndarray | None:
 
 def _numbers_by_line(body: bytes, table: _Table) -> np.ndarray | None:
     """The same for a few long lines, one per lead, as pandas takes 0.1 ms and 1 kB for each column."""
-    rows = []
+    rows: list[np.ndarray] = []
     for line in io.StringIO(body.decode("utf-8", "replace")):
         if not line.strip():
             continue
         text = line.replace(",", ".") if table.decimal == "," else line
-        try:
-            rows.append(np.array(_fields(text.rstrip("\r\n"), table.delimiter)).astype(np.float64))
-        except ValueError:
-            return None
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # what is no number, and an empty field
+            try:
+                rows.append(np.fromstring(text.rstrip(f"\r\n{table.delimiter}"), sep=table.delimiter))
+            except (ValueError, DeprecationWarning):
+                return None
         if len(rows[-1]) != len(rows[0]):
             return None
     return np.stack(rows)
