@@ -7,6 +7,7 @@ import os
 import sys
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 
 from ecglm import cli, simulate
@@ -137,6 +138,24 @@ def test_measure_prints_rows(record):
     beats = ecglm("measure", record, "--csv", "--beats").stdout.splitlines()
     assert beats[0].startswith("record,beat,r_peak_sample")
     assert len(beats) > 5
+
+
+def test_measure_goes_on_after_a_file_that_cannot_be_read(record, tmp_path):
+    done = ecglm("measure", record, tmp_path / "nothing", "--csv")
+    assert done.returncode == 2
+    assert len(done.stdout.splitlines()) == 2
+    assert "nothing" in done.stderr and done.stderr.splitlines()[-1].endswith("1 of 2 files cannot be read")
+    done = ecglm("measure", record, tmp_path / "nothing", "--json")
+    assert [document["record"] for document in json.loads(done.stdout)] == [record.name]
+
+
+def test_measure_takes_folders_and_what_a_file_does_not_say(tmp_path):
+    np.save(tmp_path / "plain.npy", simulate("normal", 3).signal[:2] * 1000)
+    hints = ("--sampling-rate", "500", "--unit", "uV", "--leads", "I II")
+    done = ecglm("measure", tmp_path, "--json", *hints)
+    assert list(json.loads(done.stdout)["leads"]) == ["I", "II"]
+    refused = ecglm("measure", tmp_path / "plain.npy")
+    assert refused.returncode == 2 and "sampling_rate" in refused.stderr
 
 
 def test_measure_prints_a_table(record):

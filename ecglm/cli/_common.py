@@ -71,10 +71,10 @@ def warn(result: dict[str, Any]) -> None:
         typer.echo(f"{result['record']}: {warning}", err=True)
 
 
-def print_documents(documents: list[dict[str, Any]]) -> None:
-    """One JSON document of a record, or a list of several; what is said of a patient bears the notice."""
+def print_documents(documents: list[dict[str, Any]], alone: bool) -> None:
+    """JSON of the one record asked for, or a list; what is said of a patient bears the notice."""
     noted = [document | {"notice": document.get("notice", NOTICE)} for document in documents]
-    print_json(noted[0] if len(noted) == 1 else noted)
+    print_json(noted[0] if alone else noted)
 
 
 def print_json(document: Any) -> None:

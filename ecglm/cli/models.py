@@ -75,7 +75,7 @@ def classify(
     for result in results:
         warn(result)
     if as_json:
-        print_documents(results)
+        print_documents(results, alone=len(results) == 1)
         return
     for result in results:
         typer.echo(f"{typer.style(result['record'], bold=True)}  ({result['kind']})")

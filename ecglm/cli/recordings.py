@@ -36,8 +36,12 @@ def measure(
     grounding: Annotated[
         bool, typer.Option(help="Print JSON: fourteen sequences of every lead, a value for each beat.")
     ] = False,
+    sampling_rate: SamplingRate = None,
+    unit: Unit = None,
+    leads: Leads = None,
+    index: Index = None,
 ) -> None:
-    """Measure ECGs as a cardiograph does, and judge their signal quality."""
+    """Measure ECGs, also whole folders, as a cardiograph does, and judge their signal quality."""
     from ecglm.io import read
     from ecglm.measure import measure, tables
     from ecglm.measure.grounding import grounding_sequences
@@ -46,27 +50,43 @@ def measure(
         raise ValueError("--csv and JSON exclude each other; choose one")
     if beats and not as_csv:
         raise ValueError("--beats goes with --csv; --json and --grounding hold every beat already")
+    hints = given(sampling_rate=sampling_rate, unit=unit, leads=leads, index=index)
+    chosen = _each(records, index)
+    alone = len(records) == len(chosen) == 1
     documents: list[Any] = []
-    for record in records:
-        ecg = read(record)
-        for warning in ecg.metadata.get("warnings", []):
-            typer.echo(f"{ecg.name}: {warning}", err=True)
-        measured = measure(ecg)
-        if grounding:
-            documents.append(grounding_sequences(ecg, measured))
-        elif as_json:
-            documents.append(tables.document(ecg, measured))
-        elif as_csv:
-            documents += tables.beat_rows(ecg, measured) if beats else [tables.record_row(ecg, measured)]
-        else:
-            documents.append(tables.for_people(ecg, measured))
+    failed = []
+    with progress(len(chosen)) as tick:
+        for record, which in chosen:
+            try:
+                ecg = read(record, **hints | which)
+            except (ValueError, OSError) as error:
+                if alone:
+                    raise
+                failed.append(" ".join(str(error).split()))
+                continue
+            for warning in ecg.metadata.get("warnings", []):
+                typer.echo(f"{ecg.name}: {warning}", err=True)
+            measured = measure(ecg)
+            if grounding:
+                documents.append(grounding_sequences(ecg, measured))
+            elif as_json:
+                documents.append(tables.document(ecg, measured))
+            elif as_csv:
+                documents += tables.beat_rows(ecg, measured) if beats else [tables.record_row(ecg, measured)]
+            else:
+                documents.append(tables.for_people(ecg, measured))
+            tick(ecg.name)
     if as_json or grounding:
-        print_documents(documents)
+        print_documents(documents, alone)
     elif as_csv:
         typer.echo(tables.to_csv(documents), nl=False)
     else:
         _print_measurements(documents)
         typer.echo(NOTICE, err=True)
+    for error in failed:
+        typer.echo(f"  {error}", err=True)
+    if failed:
+        raise ValueError(f"{len(failed)} of {len(chosen)} files cannot be read")
 
 
 @app.command()
@@ -153,18 +173,11 @@ def inspect(
 ) -> None:
     """Say what ECG files are: format, leads, rate, units, what was assumed, warnings, checksums."""
     from ecglm.io.inspection import inspect
-    from ecglm.io.many import sources
 
     hints = given(
         sampling_rate=sampling_rate, unit=unit, leads=leads, allow_truncated=allow_truncated, index=index
     )
-    chosen: list[tuple[str, dict[str, Any]]] = []
-    for file in files:
-        if Path(file).is_dir() or Path(file).name.startswith("RECORDS"):
-            for each in sources(file, index=index):
-                chosen.append((str(each.path), {} if each.index is None else {"index": each.index}))
-        else:
-            chosen.append((file, {}))
+    chosen = _each(files, index)
     alone = len(files) == len(chosen) == 1
     found, failed = [], 0
     for file, which in chosen:
@@ -182,8 +195,6 @@ def inspect(
             typer.echo("\n" * bool(number) + _describe(each))
     if failed:
         raise ValueError(f"{failed} of {len(chosen)} files cannot be read")
-    if not chosen:
-        raise _nothing(files)
 
 
 @app.command(name="convert-file")
@@ -303,6 +314,22 @@ def deidentify(
         typer.echo(f"  {' '.join(str(error).split())}", err=True)
     if failed:
         raise ValueError(f"{len(failed)} of {len(done) + len(failed)} files were not written")
+
+
+def _each(files: Sequence[str], index: int | None) -> list[tuple[str, dict[str, Any]]]:
+    """Every recording that files, folders and RECORDS lists hold, and which one of its file it is."""
+    from ecglm.io.many import sources
+
+    found: list[tuple[str, dict[str, Any]]] = []
+    for file in files:
+        if Path(file).is_dir() or Path(file).name.startswith("RECORDS"):
+            for each in sources(file, index=index):
+                found.append((str(each.path), {} if each.index is None else {"index": each.index}))
+        else:
+            found.append((file, {}))
+    if not found:
+        raise _nothing(files)
+    return found
 
 
 def _nothing(files: Sequence[str | Path]) -> ValueError:
