@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -68,7 +69,7 @@ class ECG:
         if len(set(leads)) != len(leads):
             twice = sorted({name for name in leads if leads.count(name) > 1})
             raise ValueError(f"lead {', '.join(twice)} is named twice; give every row its own name")
-        if not (np.isfinite(self.sampling_rate) and self.sampling_rate > 0):
+        if not (math.isfinite(self.sampling_rate) and self.sampling_rate > 0):
             raise ValueError(f"sampling_rate must be a positive number of Hz, got {self.sampling_rate}")
         object.__setattr__(self, "signal", signal)
         object.__setattr__(self, "leads", leads)

@@ -116,7 +116,7 @@ def check(ecg: ECG) -> list[str]:
     if ecg.num_samples < rate or not leads:  # less than a second says nothing
         return []
     signal = ecg.signal
-    if np.isnan(signal[:, 0]).all():  # the monitor ran before the electrodes were on
+    if all(each != each for each in signal[:, 0].tolist()):  # the monitor ran before the electrodes were on
         signal = signal[:, np.argmin(np.isnan(signal).all(axis=0)) :]
         if np.isnan(signal[:, 0]).all():
             return ["no sample of any lead is known"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -164,7 +165,7 @@ def _sampling_rate(recording: Recording, hints: Hints) -> float:
             recording.assumed.append(f"sampling rate {hints.sampling_rate:g} Hz, as given")
         return hints.sampling_rate
     assert stated is not None  # check_stated
-    if not (np.isfinite(stated) and stated > 0):
+    if not (math.isfinite(stated) and stated > 0):
         raise ECGFileError(f"{recording.path} states a sampling rate of {stated:g} Hz; pass sampling_rate=")
     return float(stated)
 
@@ -220,6 +221,7 @@ def _in_millivolts(
     signal = recording.rows if len(channels) == len(recording.channels) else None
     if signal is None:
         signal = np.empty((len(channels), len(channels[0].values)), np.float32)
+    in_place, scales = signal is recording.rows, []
     units: dict[str, str] = {}
     given: dict[str | None, list[str]] = {}
     for row, (channel, name) in enumerate(zip(channels, names, strict=True)):
@@ -245,10 +247,13 @@ def _in_millivolts(
             scale = 1.0
         elif not is_ecg:
             recording.warnings.append(f"{name} is no ECG lead known by name; kept under its own name")
-        if scale != 1.0:
+        scales.append(scale)
+        if not in_place and scale != 1.0:
             np.multiply(values, values.dtype.type(scale), out=signal[row], casting="same_kind")
-        elif signal is not recording.rows or zero:
+        elif not in_place or zero:
             signal[row] = values
+    if in_place and any(scale != 1.0 for scale in scales):
+        signal *= np.array(scales, np.float32)[:, np.newaxis]
     for stated, rows in given.items():
         says = f"; the file says {stated!r}" if stated else ""
         of = "" if len(rows) == len(names) else f" of {', '.join(rows)}"
@@ -263,11 +268,11 @@ def _without_padding(recording: Recording, signal: np.ndarray, rate: float) -> n
     for end in (-1, 0):
         if signal.shape[1] <= max(least, 1):
             break
-        edge = signal[:, [end]]
-        inner = signal[:, -2 if end else 1]
-        if not ((inner == edge[:, 0]) | np.isnan(inner)).all():
+        outer, inner = signal[:, end].tolist(), signal[:, -2 if end else 1].tolist()
+        if not all(each == edge or each != each for edge, each in zip(outer, inner, strict=True)):
             cut.append(0)
             continue
+        edge = signal[:, [end]]
         same = ((signal == edge) | (np.isnan(signal) & np.isnan(edge))).all(axis=0)
         run = int(np.argmin(same[::-1] if end else same)) if not same.all() else 0
         cut.append(run if run >= least else 0)

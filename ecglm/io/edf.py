@@ -1,4 +1,4 @@
-"""EDF, EDF+ and BDF: reading; EDF+: writing.
+"""EDF, EDF+ and BDF: reading. (`ecglm.io._edf_written` writes EDF+.)
 
 A header of fixed-width text, then records of equal length that hold a stretch of every channel in turn, as
 16-bit (BDF: 24-bit) integers. EDF+ keeps annotations and the moment of each record in a channel of text;
@@ -16,19 +16,21 @@ import math
 import os
 import re
 from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import date, datetime
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
-from ecglm.ecg import ECG, LEADS_12, ECGFileError
-from ecglm.io._common import MAX_SAMPLES, Channel, Hints, Recording, in_counts, quoted, written_aside
-from ecglm.io._counts import LARGEST_COUNT, UNKNOWN_COUNT, to_counts
+from ecglm.ecg import ECGFileError
+from ecglm.io._common import MAX_SAMPLES, Channel, Hints, Recording, in_counts, quoted
+from ecglm.io._edf_written import FILTER_NAMES, MISSING, REPORT, write_edf
 from ecglm.io._finish import is_ecg_name
 from ecglm.io._xml import sex_of, years_between
+
+__all__ = ["parse", "sniff", "write_edf"]
 
 _BDF = b"\xffBIOSEMI"
 _EDF = b"0       "
@@ -39,10 +41,7 @@ _TAL = re.compile(
     rb"([+-]\d{1,12}(?:\.\d{0,24})?)(?:\x15(\d{1,12}(?:\.\d{0,24})?))?\x14((?:[^\x00\x14]*\x14)*)\x00"
 )
 _FILTER = re.compile(r"\b(HP|LP|N)\s*:?\s*(\d+(?:\.\d+)?)\s*(m?Hz)?", re.IGNORECASE)
-_FILTER_NAMES = {"HP": "low", "LP": "high", "N": "notch"}
 _MAX_GAP = 24 * 3600  # s between records; beyond it a moment is wrong, and NaN would fill the memory
-_MISSING = "BAD_missing"  # as tools for EEG know it; behind "@@" stands the channel that it belongs to
-_REPORT = "Report: "
 _AGE = re.compile(r"Age[_:=](\d{1,3}(?:\.\d+)?)$")
 
 
@@ -55,7 +54,7 @@ def sniff(head: bytes, path: Path) -> bool:
     return head.startswith(_EDF) and (dated or path.suffix.lower() in (".edf", ".rec"))
 
 
-@dataclass
+@dataclass(slots=True)
 class _Signal:
     label: str
     unit: str
@@ -102,9 +101,14 @@ def parse(path: Path, hints: Hints) -> Recording:
     Raises:
         ECGFileError: if the header contradicts itself or the size of the file, or a channel cannot be scaled.
     """
+    with path.open("rb") as file:
+        return _recording(path, file, hints)
+
+
+def _recording(path: Path, file: IO[bytes], hints: Hints) -> Recording:
     warnings: list[str] = []
-    header = _read_header(path, warnings)
-    _check_size(path, header, hints, warnings)
+    header = _read_header(path, file, warnings)
+    _check_size(path, os.fstat(file.fileno()).st_size, header, hints, warnings)
     channels = [signal for signal in header.signals if not signal.is_annotations]
     if not channels:
         raise ECGFileError(f"{path} is {header.kind} with annotations only; there is no ECG in it")
@@ -117,7 +121,7 @@ def parse(path: Path, hints: Hints) -> Recording:
         raise ECGFileError(
             f"{path} holds {samples:,} samples; pass start= and stop= in seconds to read a part"
         )
-    records = _read_records(path, header, first, last)
+    records = _read_records(path, file, header, first, last)
     moments, notes = _annotations(records, header)
     rows, block = _scaled(path, records, header, channels, hints, warnings)
     if header.discontinuous:
@@ -158,16 +162,15 @@ def parse(path: Path, hints: Hints) -> Recording:
 # ------------------------------------------------------------------------------------------------- the header
 
 
-def _read_header(path: Path, warnings: list[str]) -> _Header:
-    with path.open("rb") as file:
-        fixed = file.read(256)
-        if len(fixed) < 256:
-            raise ECGFileError(f"{path} ends within its header; fetch it again")
-        kind = "BDF" if fixed.startswith(_BDF) else "EDF"
-        count = _integer(path, fixed[252:256], "number of signals")
-        if not 1 <= count <= _MAX_SIGNALS:
-            raise ECGFileError(f"{path} claims {count} signals; 1 to {_MAX_SIGNALS} are read")
-        fields = file.read(256 * count)
+def _read_header(path: Path, file: IO[bytes], warnings: list[str]) -> _Header:
+    fixed = file.read(256)
+    if len(fixed) < 256:
+        raise ECGFileError(f"{path} ends within its header; fetch it again")
+    kind = "BDF" if fixed.startswith(_BDF) else "EDF"
+    count = _integer(path, fixed[252:256], "number of signals")
+    if not 1 <= count <= _MAX_SIGNALS:
+        raise ECGFileError(f"{path} claims {count} signals; 1 to {_MAX_SIGNALS} are read")
+    fields = file.read(256 * count)
     if len(fields) < 256 * count:
         raise ECGFileError(f"{path} claims {count} signals, but ends within its header; fetch it again")
     reserved = _text(fixed[192:236])
@@ -196,30 +199,36 @@ def _read_header(path: Path, warnings: list[str]) -> _Header:
 def _signals(path: Path, fields: bytes, count: int) -> list[_Signal]:
     columns, position = [], 0
     for width in _WIDTHS:
-        columns.append([fields[position + k * width : position + (k + 1) * width] for k in range(count)])
+        columns.append([fields[k : k + width] for k in range(position, position + width * count, width)])
         position += width * count
+    labels, units, filters = ([_text(field) for field in columns[k]] for k in (0, 2, 7))
+    names = ("minimum", "maximum", "digital minimum", "digital maximum", "samples per record")
+    numbers = [
+        _numbers(path, columns[k], labels, name) for k, name in zip((3, 4, 5, 6, 8), names, strict=True)
+    ]
     signals, offset = [], 0
-    for label, _, unit, low, high, least, most, prefilter, samples, _ in zip(*columns, strict=True):
-        name = _text(label)
-        signal = _Signal(
-            label=name,
-            unit=_text(unit),
-            physical=(_number(path, low, f"{name} minimum"), _number(path, high, f"{name} maximum")),
-            digital=(
-                _number(path, least, f"{name} digital minimum"),
-                _number(path, most, f"{name} digital maximum"),
-            ),
-            prefilter=_text(prefilter),
-            num_samples=_integer(path, samples, f"{name} samples per record"),
-            offset=offset,
-        )
-        if signal.num_samples < 0:
-            raise ECGFileError(f"{path} claims {signal.num_samples} samples per record for {signal.label!r}")
+    for label, unit, prefilter, low, high, least, most, samples in zip(
+        labels, units, filters, *numbers, strict=True
+    ):
+        signal = _Signal(label, unit, (low, high), (least, most), prefilter, int(samples), offset)
+        if samples != signal.num_samples or samples < 0:
+            raise ECGFileError(f"{path} claims {samples:g} samples per record for {label!r}")
         offset += signal.num_samples
         signals.append(signal)
     if not offset:
         raise ECGFileError(f"{path} states no samples in its records; there is no ECG in it")
     return signals
+
+
+def _numbers(path: Path, fields: list[bytes], labels: list[str], name: str) -> list[float]:
+    """One number of each channel: all at once, or one by one where that finds what is no plain number."""
+    try:
+        values = [float(field) for field in fields]
+        if math.isfinite(sum(values)) and b"_" not in b"".join(fields):
+            return values
+    except ValueError:
+        pass
+    return [_number(path, field, f"{label} {name}") for field, label in zip(fields, labels, strict=True)]
 
 
 def _text(field: bytes) -> str:
@@ -252,9 +261,9 @@ def _integer(path: Path, field: bytes, what: str) -> int:
     return int(value)
 
 
-def _check_size(path: Path, header: _Header, hints: Hints, warnings: list[str]) -> None:
+def _check_size(path: Path, size: int, header: _Header, hints: Hints, warnings: list[str]) -> None:
     """Compare the records claimed with the bytes there; settle their number."""
-    data = path.stat().st_size - header.num_bytes
+    data = size - header.num_bytes
     record = header.record_samples * header.width
     there = data // record
     if header.num_records == -1:  # an unfinished recording
@@ -286,15 +295,18 @@ def _records_of_span(path: Path, header: _Header, channels: list[_Signal], hints
     return from_ // finest, -(-to // finest)
 
 
-def _read_records(path: Path, header: _Header, first: int, last: int) -> np.ndarray:
+def _read_records(path: Path, file: IO[bytes], header: _Header, first: int, last: int) -> np.ndarray:
     """(records, samples of a record) int16, or (records, samples, 3) uint8 of BDF."""
     size = header.record_samples * header.width
     count = (last - first) * header.record_samples
-    dtype = np.dtype("<i2") if header.width == 2 else np.dtype((np.uint8, 3))
-    records = np.fromfile(path, dtype, count, offset=header.num_bytes + first * size)
-    if len(records) != count:
+    file.seek(header.num_bytes + first * size)
+    content = file.read(count * header.width)
+    if len(content) != count * header.width:
         raise ECGFileError(f"{path} shrank while it was read; try again")
-    return records.reshape(last - first, header.record_samples, *records.shape[1:])
+    shape = (last - first, header.record_samples)
+    if header.width == 2:
+        return np.frombuffer(content, "<i2").reshape(shape)
+    return np.frombuffer(content, np.uint8).reshape(*shape, 3)
 
 
 def _floats(records: np.ndarray, signal: _Signal) -> np.ndarray:
@@ -329,13 +341,14 @@ def _scaled(
 ) -> tuple[list[Channel], np.ndarray | None]:
     """The channels in their physical units, and the array whose rows they are, if they are."""
     rows: list[Channel] = []
+    scales: list[tuple[float, float]] = []
     block = _block(records, channels)
     for number, signal in enumerate(channels):
         if not signal.num_samples:
             warnings.append(f"{signal.label} is left out: it has no samples")
             continue
         (low, high), (least, most) = signal.physical, signal.digital
-        label = re.sub(r"^EKG (?=\S)", "ECG ", signal.label, flags=re.IGNORECASE)
+        label = f"ECG {signal.label[4:]}" if signal.label[:4].upper() == "EKG " else signal.label
         usable = least != most and low != high
         if not usable and hints.unit is None:
             what = (
@@ -351,21 +364,29 @@ def _scaled(
         usable = usable and not in_counts(hints.unit, signal.unit)
         if most < least:
             warnings.append(f"{signal.label}: its digital minimum lies above its maximum; scaled as stated")
-        values = block[number] if block is not None else _floats(records, signal)
+        gain, shift = 1.0, 0.0
         if usable:
             gain = (high - low) / (most - least)
             if not 0 < abs(gain) < 1e30:
                 raise ECGFileError(f"{path}: a count of {signal.label!r} would be {gain:g}; it is damaged")
-            values *= np.float32(gain)
-            if shift := low - least * gain:
-                values += np.float32(shift)
+            shift = low - least * gain
+        scales.append((gain, shift))
+        values = block[number] if block is not None else _floats(records, signal)
         rate = _rate(signal.num_samples, header.duration) if header.duration else None
         rows.append(Channel(label, values, (signal.unit or None) if usable else None, rate))
     if not header.duration and len({len(row.values) for row in rows}) > 1:
         raise ECGFileError(
             f"{path} states records of 0 s, and channels of different length; no rate fits them"
         )
-    return rows, block if len(rows) == len(channels) else None
+    if block is not None and len(rows) == len(channels):
+        gains, shifts = np.array(scales, np.float32).T
+        block *= gains[:, np.newaxis]
+        block += shifts[:, np.newaxis]
+        return rows, block
+    for row, (gain, shift) in zip(rows, scales, strict=True):
+        row.values *= np.float32(gain)
+        row.values += np.float32(shift)
+    return rows, None
 
 
 @lru_cache(maxsize=64)
@@ -417,9 +438,13 @@ def _annotations(records: np.ndarray, header: _Header) -> tuple[list[float], lis
     notes: list[dict[str, Any]] = []
     signals = [signal for signal in header.signals if signal.is_annotations]
     for number, signal in enumerate(signals):
+        if not signal.num_samples:
+            continue
         block = records[:, signal.offset : signal.offset + signal.num_samples]
-        for record in np.ascontiguousarray(block).view(np.uint8).reshape(len(records), -1):
-            for place, tal in enumerate(_TAL.finditer(record.tobytes())):
+        content = block.tobytes()
+        size = len(content) // len(records)
+        for begin in range(0, len(content), size):
+            for place, tal in enumerate(_TAL.finditer(content, begin, begin + size)):
                 onset = float(tal[1])
                 texts = [_text(text) for text in tal[3].split(b"\x14")[:-1]]
                 if number == 0 and place == 0 and not (texts and texts[0]):
@@ -438,7 +463,7 @@ def _take_marks(
     end = begin + max((len(row.values) / row.sampling_rate for row in rows if row.sampling_rate), default=0.0)
     for note in notes:
         text, _, channel = note["text"].partition("@@")
-        if text == _MISSING and note["duration"] is not None:
+        if text == MISSING and note["duration"] is not None:
             stop = note["onset"] + note["duration"]
             if not channel and abs(stop - end) < 1e-6 * end:
                 filled = note["duration"]
@@ -447,8 +472,8 @@ def _take_marks(
                     from_ = max(round((note["onset"] - begin) * row.sampling_rate), 0)
                     to = max(round((stop - begin) * row.sampling_rate), 0)
                     row.values[from_:to] = np.nan
-        elif note["text"].startswith(_REPORT):
-            report = note["text"].removeprefix(_REPORT)
+        elif note["text"].startswith(REPORT):
+            report = note["text"].removeprefix(REPORT)
         else:
             kept.append(note)
     notes[:] = kept
@@ -550,150 +575,5 @@ def _filters(signals: list[_Signal]) -> dict[str, float]:
         return {}
     found = {}
     for name, value, unit in _FILTER.findall(each[0]):
-        found[_FILTER_NAMES[name.upper()]] = float(value) * (1e-3 if unit.lower() == "mhz" else 1.0)
+        found[FILTER_NAMES[name.upper()]] = float(value) * (1e-3 if unit.lower() == "mhz" else 1.0)
     return found
-
-
-# ---------------------------------------------------------------------------------------------------- writing
-
-
-def write_edf(ecg: ECG, path: str | os.PathLike) -> Path:
-    """Write EDF+ with steps of 0.1 to 0.5 µV (larger beyond ±16.38 mV).
-
-    EDF knows no mark for an unknown sample: NaN is written as 0, and every such stretch is named by an
-    annotation "BAD_missing@@LEAD", which `ecglm.read` turns into NaN again and other tools show. Of the
-    metadata: age, sex, acquired, filters, and the report as an annotation. No identity is written.
-
-    Args:
-        ecg: the recording.
-        path: the file.
-
-    Returns:
-        Its path.
-
-    Raises:
-        ValueError: if a value is infinite, a name longer than the format's 16 characters, or the sampling
-            rate none that its 8 characters can state.
-    """
-    from edfio import Edf, EdfAnnotation, EdfSignal, Patient
-    from edfio import Recording as EdfRecording
-
-    path = Path(path)
-    if not ecg.num_samples or not ecg.num_leads:
-        raise ValueError(f"{path.name}: the recording holds no samples; there is nothing to write")
-    per_record, duration = _record(ecg.num_samples, ecg.sampling_rate)
-    filling = -ecg.num_samples % per_record
-    labels = _labels(ecg)
-    signals, notes = [], []
-    for row, lead, label in zip(ecg.signal, ecg.leads, labels, strict=True):
-        unit = ecg.metadata.get("units", {}).get(lead)
-        counts, step = to_counts(row) if unit is None else to_counts(row, finest=1e-6)
-        for begin, stop in _unknown_stretches(counts == UNKNOWN_COUNT):
-            notes.append(
-                EdfAnnotation(
-                    begin / ecg.sampling_rate, (stop - begin) / ecg.sampling_rate, f"{_MISSING}@@{label}"
-                )
-            )
-        counts[counts == UNKNOWN_COUNT] = 0
-        limit = round(LARGEST_COUNT * step * (1e3 if unit is None else 1.0), 7)
-        signals.append(
-            EdfSignal.from_digital(
-                np.concatenate([counts, np.zeros(filling, np.int16)]),
-                per_record / duration,
-                label=label,
-                physical_dimension="uV" if unit is None else _ascii(unit)[:8],
-                physical_range=(-limit, limit),
-                digital_range=(-LARGEST_COUNT, LARGEST_COUNT),
-                prefiltering=_prefilter(ecg),
-            )
-        )
-    if filling:
-        notes.append(EdfAnnotation(ecg.duration, filling / ecg.sampling_rate, _MISSING))
-    report = ecg.metadata.get("report")
-    if isinstance(report, str) and report.strip():
-        notes.append(EdfAnnotation(0.0, None, _REPORT + _clean(report)))
-    day, moment = _moment(ecg)
-    age = ecg.metadata.get("age")
-    known_age = isinstance(age, (int, float)) and math.isfinite(age) and 0 <= age < 1000
-    edf = Edf(
-        signals,
-        patient=Patient(
-            sex={"male": "M", "female": "F"}.get(ecg.metadata.get("sex", ""), "X"),  # type: ignore[arg-type]
-            additional=[f"Age_{age:g}"] if known_age else [],
-        ),
-        recording=EdfRecording(startdate=day),
-        starttime=moment,
-        data_record_duration=duration,
-        annotations=notes,
-    )
-    with written_aside(path) as aside:
-        edf.write(aside)
-    return path
-
-
-def _labels(ecg: ECG) -> list[str]:
-    """The names as EDF+ spells them, e.g. "ECG V1"; those of other channels as they are."""
-    labels = [
-        f"ECG {lead}" if lead in LEADS_12 or (is_ecg_name(lead) and len(lead) < 5) else lead
-        for lead in ecg.leads
-    ]
-    for label in labels:
-        if len(label) > 16 or not label.isascii() or not label.isprintable():
-            raise ValueError(
-                f"EDF names a channel by at most 16 ASCII characters, not {label!r}; rename the lead"
-            )
-    return labels
-
-
-def _record(num_samples: int, rate: float) -> tuple[int, float]:
-    """Samples and seconds of a record: about 1 s, without filling up the last one where that can be."""
-    exact = Fraction(rate).limit_denominator(100)  # longest record, s
-    if not math.isclose(float(exact), rate, rel_tol=1e-9):
-        raise ValueError(f"EDF cannot state a sampling rate of {rate!r} Hz; resample first")
-    candidates = [
-        (length, duration)
-        for length in _divisors(num_samples)
-        if len(text := f"{float(duration := length / exact):.10g}") <= 8 and Fraction(text) == duration
-    ]
-    if candidates:
-        best = min(candidates, key=lambda each: abs(math.log(each[1])))
-        if best[1] <= 30:
-            return best[0], float(best[1])
-    return exact.numerator, float(exact.denominator)
-
-
-def _divisors(number: int) -> list[int]:
-    small = [each for each in range(1, math.isqrt(number) + 1) if number % each == 0]
-    return sorted({*small, *(number // each for each in small)})
-
-
-def _unknown_stretches(unknown: np.ndarray) -> np.ndarray:
-    """(stretches, 2): first sample, and the one behind the last."""
-    edges = np.diff(np.concatenate([[False], unknown, [False]]).astype(np.int8))
-    return np.flatnonzero(edges).reshape(-1, 2)
-
-
-def _prefilter(ecg: ECG) -> str:
-    filters = ecg.metadata.get("filters") or {}
-    return " ".join(
-        f"{name}:{filters[key]:g}Hz"
-        for name, key in _FILTER_NAMES.items()
-        if isinstance(filters.get(key), (int, float))
-    )
-
-
-def _moment(ecg: ECG) -> tuple[date | None, time | None]:
-    try:
-        moment = datetime.fromisoformat(str(ecg.metadata.get("acquired")))
-    except ValueError:
-        return None, None
-    # The header's years end in 2084; before 1985 only the field of EDF+ could state one, and tools differ.
-    return (moment.date(), moment.time()) if 1985 <= moment.year < 2085 else (None, None)
-
-
-def _clean(text: str) -> str:
-    return "".join(char if char >= " " else " " for char in text)
-
-
-def _ascii(text: str) -> str:
-    return text.replace("µ", "u").replace("μ", "u").encode("ascii", "replace").decode()
