@@ -214,6 +214,31 @@ def test_npz_with_usual_names(tmp_path, ecg):
         read(tmp_path / "b.npz", **HINTS)
 
 
+@pytest.mark.parametrize("kind", ["npz", "mat"])
+def test_an_array_for_each_lead(tmp_path, ecg, kind):
+    arrays = dict(reversed(list(zip(ecg.leads, ecg.signal, strict=True)))) | {"fs": RATE, "unit": "mV"}
+    path = tmp_path / f"a.{kind}"
+    np.savez(path, **arrays) if kind == "npz" else scipy.io.savemat(path, arrays)
+    same(ecg, path)
+    part = read(path, start=1, stop=2)
+    np.testing.assert_allclose(part.signal, ecg.signal[:, 500:1000], rtol=1e-6)
+    arrays["V1"] = arrays["V1"][:-1]
+    np.savez(path, **arrays) if kind == "npz" else scipy.io.savemat(path, arrays)
+    with pytest.raises(ECGFileError, match="several arrays"):
+        read(path)
+
+
+def test_gains_beside_counts(tmp_path, ecg):
+    path, told = tmp_path / "a.npz", {"fs": RATE, "unit": "mV", "leads": list(LEADS_12)}
+    counts = np.rint(ecg.signal * 200).astype(np.int16)
+    np.savez(path, signal=counts + 5, adc_gain=[200] * 12, baseline=5, **told)
+    assert "adc_gain per unit" in same(ecg, path, 0.0026).metadata["assumed"][0]
+    np.savez(path, signal=counts, gain=200, **told)
+    with pytest.raises(ECGFileError, match="a gain of 200, but not whether .*pass unit='200/mV' or"):
+        read(path)
+    same(ecg, path, 0.0026, unit="200/mV")
+
+
 def test_matlab_against_scipy(tmp_path, ecg):
     leads = np.array(LEADS_12, object)
     cases = {
@@ -240,7 +265,7 @@ def test_hdf5_layouts(tmp_path, ecg):
     with h5py.File(tmp_path / "code.h5", "w") as file:
         tracings = np.zeros((3, 4096, 12), np.float32)
         tracings[1, 1298:2798] = ecg.signal.T
-        tracings[2] = 0.1
+        tracings[2, 48:-48] = np.linspace(0.1, 0.2, 4000)[:, None]
         file["tracings"], file["exam_id"] = tracings, [11, 22, 33]
     with pytest.raises(ECGFileError, match=r"3 records; pass index="):
         read(tmp_path / "code.h5")
@@ -250,7 +275,7 @@ def test_hdf5_layouts(tmp_path, ecg):
     assert found.sampling_rate == 400 and found.leads == LEADS_12 and found.metadata["record_id"] == "22"
     np.testing.assert_array_equal(found.signal, ecg.signal)
     assert "are cut" in found.metadata["warnings"][0] and "400 Hz" in found.metadata["assumed"][0]
-    assert len(list(read_many(tmp_path / "code.h5", unit="mV"))) == 3
+    assert [each.num_samples for each in read_many(tmp_path / "code.h5", unit="mV")] == [4096, 1500, 4000]
     with h5py.File(tmp_path / "SPH1.h5", "w") as file:
         file["ecg"] = ecg.signal.astype(np.float16)
     assert "SPH documents" in same(ecg, tmp_path / "SPH1.h5", 1e-3).metadata["assumed"][0]

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ecglm.ecg import ECGFileError
+from ecglm.ecg import LEADS_12, ECGFileError, standard_lead
 from ecglm.io._common import MAX_LEADS, MAX_SAMPLES, Channel, Hints, Recording
 
 SIGNALS = (
@@ -37,6 +37,9 @@ _LEADS = (
     "ch_names",
     "names",
 )
+# A gain of WFDB's is counts per unit; of any other name it may be that, or the size of a count.
+_ADC_GAINS, _ADC_ZEROS = ("adc_gain", "adc_gains", "adcgain"), ("baseline", "adc_zero", "adczero")
+_GAINS = ("gain", "gains", "scale_factor", "scalefactor")
 _ID = re.compile(r"(exam|record|ecg|study)_?(id|name)s?$|ids?$", re.IGNORECASE)
 
 
@@ -113,6 +116,17 @@ def choose(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> str:
     if not long:
         raise ECGFileError(f"{path} holds no array that could be an ECG ({listed or 'it is empty'})")
     raise ECGFileError(f"{path} holds several arrays ({listed}); name the ECG's 'signal', or save it alone")
+
+
+def leads_apart(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """The names of arrays of one length that are named like leads, one array a lead, in the standard order;
+    none where another array is the signal by its name.
+    """
+    bare = {re.split(r"[/.]", key)[-1]: key for key in shapes}
+    leads = {standard_lead(name): key for name, key in bare.items() if len(shapes[key]) == 1}
+    found = [leads[name] for name in LEADS_12 if name in leads]
+    named = any(name.lower() in SIGNALS for name in bare)
+    return [] if named or len({shapes[key] for key in found}) != 1 else found
 
 
 def _size(shape: tuple[int, ...]) -> int:
@@ -281,6 +295,8 @@ def recording(
     rows = np.asarray(values[span] if turned else values[:, span])
     rows = rows.reshape(span.stop - span.start, count).T if turned else rows
     whole = None
+    if rows.dtype.kind in "iu" and hints.unit is None:
+        rows = _calibrated(path, rows, small, assumed)
     if rows.dtype.itemsize > (4 if rows.dtype.kind == "f" else 2):
         rows = rows.astype(np.float64, copy=False)
     else:  # of one record among many a copy, which does not hold on to the others
@@ -295,3 +311,30 @@ def recording(
         metadata["sex"] = known[sex.lower()]
     cropped = span != slice(0, length)
     return Recording(path, kind, channels, rate, metadata, assumed=assumed, cropped=cropped, rows=whole)
+
+
+def _calibrated(path: Path, counts: np.ndarray, small: Mapping[str, Any], assumed: list[str]) -> np.ndarray:
+    """(leads, samples) counts in the unit of the file, where that has WFDB's gains and baselines.
+
+    Raises:
+        ECGFileError: if it has a gain that may be counts per unit or the size of a count.
+    """
+    gains, zeros = (_numbers(of_name(small, names), len(counts)) for names in (_ADC_GAINS, _ADC_ZEROS))
+    if gains is not None and (gains > 0).all():
+        assumed.append("the samples are counts, of the file's adc_gain per unit")
+        return (counts - (0 if zeros is None else zeros[:, None])) / gains[:, None]
+    other = _numbers(of_name(small, _GAINS), len(counts))
+    if other is not None and (other != 1).any():
+        raise ECGFileError(
+            f"{path} holds counts and a gain of {other[0]:g}, but not whether that is counts per unit or the "
+            f"size of a count; pass unit='{other[0]:g}/mV' or unit='{other[0]:g} uV'"
+        )
+    return counts
+
+
+def _numbers(value: Any, count: int) -> np.ndarray | None:
+    """(count,) finite numbers, of one for all or one for each; None where it is neither."""
+    values = np.asarray(value if value is not None else ()).reshape(-1)
+    if values.dtype.kind not in "iuf" or values.size not in (1, count) or not np.isfinite(values).all():
+        return None
+    return np.broadcast_to(values.astype(np.float64), count)

@@ -165,6 +165,9 @@ def _parse_npz(path: Path, hints: Hints) -> Recording:
         with _archive(path) as archive:
             members = _members(path, archive, keep=LONG_BYTES if hints.cropping else _MAX_KEPT)
             numbers = {name: each.shape for name, each in members.items() if each.dtype.kind in "iufb"}
+            leads = _named.leads_apart(numbers)
+            if leads:
+                return _of_leads(path, archive, members, leads, hints)
             chosen = _named.choose(path, numbers)
             signal = members.pop(chosen)
             index, _ = _named.pick(path, signal.shape, hints)
@@ -174,11 +177,7 @@ def _parse_npz(path: Path, hints: Hints) -> Recording:
                 _named.check_array(path, signal.dtype, signal.shape)
                 values = _load(archive, signal)
                 values = values if index is None else values[index]
-            small = {
-                name: _load(archive, each)
-                for name, each in members.items()
-                if each.entry.file_size <= _MAX_SMALL
-            }
+            small = _small(archive, members)
             recording = _named.recording(path, "NumPy", values, small, hints, index)
     except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
         # a wrong checksum, a broken stream, a method or password that zipfile does not know
@@ -192,6 +191,24 @@ def _parse_npz(path: Path, hints: Hints) -> Recording:
     if "metadata" in members.keys() - small.keys():
         recording.warnings.append(f"the metadata has more than {_MAX_SMALL >> 20} MB; it is left out")
     return _with_own_metadata(recording, small)
+
+
+def _small(archive: zipfile.ZipFile, members: dict[str, _Member]) -> dict[str, Any]:
+    return {
+        name: _load(archive, each) for name, each in members.items() if each.entry.file_size <= _MAX_SMALL
+    }
+
+
+def _of_leads(
+    path: Path, archive: zipfile.ZipFile, members: dict[str, _Member], leads: list[str], hints: Hints
+) -> Recording:
+    """A recording of which each lead is an array of its own."""
+    signals = [members.pop(name) for name in leads]
+    _named.pick(path, (1,), hints)
+    _named.check_array(path, signals[0].dtype, (len(leads), *signals[0].shape))
+    values = np.stack([_load(archive, each) for each in signals])
+    small = _small(archive, members) | {"leads": np.array(leads)}
+    return _named.recording(path, "NumPy", values, small, hints)
 
 
 def _left_packed(path: Path, archive: zipfile.ZipFile, member: _Member, index: int | None) -> Any:

@@ -222,6 +222,8 @@ def _known_layout(recording: Recording, name: str, dataset: Any, hints: Hints) -
     sph = name == "ecg" and len(dataset.shape) == 2 and dataset.shape[0] == 12 and dataset.dtype == np.float16
     if not (code or sph) or len(channels) != 12:
         return
+    if code and not hints.cropping:
+        _cut_zeros(recording)
     publisher, rate = ("CODE-15%", _CODE_RATE) if code else ("SPH", _SPH_RATE)
     said = []
     if recording.sampling_rate is None and hints.sampling_rate is None:
@@ -241,4 +243,20 @@ def _known_layout(recording: Recording, name: str, dataset: Any, hints: Hints) -
         raise ECGFileError(
             f"{recording.path} has the layout of CODE-15%, whose unit is not documented; pass unit='mV', as "
             "most take it (its amplitudes are then about twice those of other sets)"
+        )
+
+
+def _cut_zeros(recording: Recording) -> None:
+    """CODE-15% fills 7 or 10 s up with zeros to 4096 samples, before and behind."""
+    rows = np.stack([channel.values for channel in recording.channels])
+    known = np.flatnonzero((rows != 0).any(axis=0))
+    first, last = (known[0], known[-1] + 1) if known.size else (0, rows.shape[1])
+    before, behind = first / _CODE_RATE, (rows.shape[1] - last) / _CODE_RATE
+    if before or behind:
+        rows = np.ascontiguousarray(rows[:, first:last])
+        recording.rows = rows if rows.dtype == np.float32 else None
+        for channel, row in zip(recording.channels, rows, strict=True):
+            channel.values = row
+        recording.warnings.append(
+            f"{before:g} s before and {behind:g} s behind the recording are cut: zeros (padding)"
         )

@@ -62,6 +62,10 @@ def parse(path: Path, hints: Hints) -> Recording:
         if isinstance(each, (np.ndarray, _named.Streamed)) and each.dtype.kind in "iufb"
     }
     shapes = {name: _without_ones(each.shape) for name, each in arrays.items()}
+    if leads := _named.leads_apart(shapes):
+        rows = [np.asarray(arrays.pop(name)[:]).reshape(-1) for name in leads]
+        arrays, shapes = {"signal": np.stack(rows)}, {"signal": (len(rows), len(rows[0]))}
+        values |= {"leads": np.array(leads)}
     chosen = _named.choose(path, shapes)
     index, _ = _named.pick(path, shapes[chosen], hints)
     signal = arrays[chosen]
