@@ -277,6 +277,9 @@ def test_signals_with_several_samples_per_frame_keep_their_rate(tmp_path):
     assert ecg.sampling_rate == 500 and ecg.leads == ("II",)
     np.testing.assert_allclose(ecg.signal * 1000, [[1, 2, 3, 4, 5, 6]], rtol=1e-6)
     assert "Resp is left out: it has 250 Hz" in ecg.metadata["warnings"][0]
+    for first, last in ((1, 2), (1, 5), (2, 6), (3, 4)):  # spans that cut a frame
+        part = read(tmp_path / "rec", start=first / 500, stop=last / 500)
+        np.testing.assert_array_equal(part.signal, ecg.signal[:, first:last])
     record = wfdb.rdrecord(str(tmp_path / "rec"), smooth_frames=False)
     np.testing.assert_array_equal(read(record).signal, ecg.signal)
 
@@ -296,8 +299,9 @@ def test_segments_with_several_samples_per_frame_as_those_of_mimic_4(tmp_path):
         assert ecg.sampling_rate == pytest.approx(249.89) and ecg.leads[0] == "II"
         expected = np.concatenate([np.arange(120), np.full(40, np.nan), np.arange(80)]) / 100
         np.testing.assert_allclose(ecg.lead("II"), expected, rtol=1e-6)
-        part = read(tmp_path / "rec", start=20 / 62.4725, stop=45 / 62.4725)
-        np.testing.assert_allclose(part.lead("II"), expected[80:180], rtol=1e-6)
+        for first, last in ((80, 180), (81, 179), (117, 162)):
+            part = read(tmp_path / "rec", start=first / ecg.sampling_rate, stop=last / ecg.sampling_rate)
+            np.testing.assert_allclose(part.lead("II"), expected[first:last], rtol=1e-6)
     assert any("Resp is left out: it has 124.945 Hz" in each for each in ecg.metadata["warnings"])
 
 

@@ -177,6 +177,8 @@ def test_wrong_hints_are_refused(normals, tmp_path):
         {"start": -1},
         {"start": 2, "stop": 1},
         {"index": -1},
+        {"index": True},
+        {"leads": 5},
     ):
         with pytest.raises(ValueError, match="must"):
             read(tmp_path, **wrong)

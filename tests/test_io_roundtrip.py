@@ -131,6 +131,18 @@ def test_a_suffix_that_names_no_format_is_refused(tmp_path, ecg):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("suffix", [".hea", ".edf", ".dcm", ".csv", ".npz"])
+def test_rows_that_are_no_voltage_keep_their_unit(tmp_path, ecg, suffix):
+    signal = np.vstack([ecg.signal[:2], 97 + np.sin(np.arange(5000))[None], np.cos(np.arange(5000))[None]])
+    units = {"SpO2": "%", "Volume": "l"}
+    path = write(ECG(signal, 500, ("I", "II", *units), {"units": units}), tmp_path / f"ecg{suffix}")
+    found = read(path)
+    assert found.leads == ("I", "II", *units) and found.metadata["units"] == units
+    np.testing.assert_allclose(found.signal, signal, atol=0.003)
+    if suffix == ".hea":
+        assert wfdb.rdheader(str(path.with_suffix(""))).units == ["mV", "mV", "%", "l"]
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".npz"])
 def test_csv_and_npz_keep_the_device_s_median_beats_however_large(tmp_path, ecg, suffix):
     beats = ECG(simulate("normal", seed=5).signal[:, :4000] * np.pi, 1000, LEADS_12)

@@ -12,7 +12,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
@@ -86,12 +86,15 @@ class Hints:
             counts_per_millivolt(self.unit)
         if self.leads is not None:
             names = self.leads.replace(",", " ").split() if isinstance(self.leads, str) else self.leads
+            if not isinstance(names, Iterable):
+                raise ValueError(f"leads={names!r} must name the channels, e.g. 'I II V1'")
             object.__setattr__(self, "leads", tuple(str(name) for name in names))
         if self.start is not None and not _number(self.start, "start") >= 0:
             raise ValueError(f"start={self.start:g} must not be negative; seconds from the beginning")
         if self.stop is not None and not _number(self.stop, "stop") > (self.start or 0):
             raise ValueError(f"stop={self.stop:g} s must lie behind start={self.start or 0:g} s")
-        if self.index is not None and not (isinstance(self.index, int) and self.index >= 0):
+        whole = isinstance(self.index, (int, np.integer)) and not isinstance(self.index, bool)
+        if self.index is not None and not (whole and self.index >= 0):
             raise ValueError(f"index={self.index!r} must be a whole number, counted from 0")
 
     @classmethod

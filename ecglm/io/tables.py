@@ -172,8 +172,12 @@ def _understood(
     if not names and "leads" in table.said:
         said = [each for each in re.split(r"[,;]\s*|\s+(?=[aV])", table.said["leads"]) if each]
         names = said if len(said) == len(columns) else [table.said["leads"]] if len(columns) == 1 else []
+    own = {
+        f"{name} ({unit})": (name, str(unit)) for name, unit in recording.metadata.pop("units", {}).items()
+    }
     for row, values in enumerate(columns):
-        name, unit = _name_and_unit(names[row] if names else "")
+        title = names[row] if names else ""
+        name, unit = own.get(title) or _name_and_unit(title)
         unit = unit or (units[row] if units else None) or common
         recording.channels.append(Channel(name, values, unit))
     return recording, None if by_rows else slice(behind - len(columns), behind)
@@ -426,7 +430,6 @@ def _apply_preamble(recording: Recording, table: _Table) -> None:
     recording.identity = {key: said[key] for key in ("name", "birth_date", "patient_id") if key in said}
     if "metadata" in said:  # as write_csv left it
         restore_metadata(recording, said["metadata"])
-        recording.metadata.pop("units", None)  # the names of the columns state them
 
 
 # ------------------------------------------------------------------------------------------------ the numbers

@@ -7,6 +7,7 @@ the signal files mean stands in `ecglm.io._wfdb_signals`.
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 from datetime import datetime
@@ -40,6 +41,8 @@ from ecglm.io._wfdb_signals import UNKNOWN as UNKNOWN_OF
 
 UNKNOWN = UNKNOWN_OF["16"]
 """The sample of format 16 that means "no value"."""
+
+_FINEST = 1000  # samples in a frame, at most
 
 
 def sniff(head: bytes, path: Path) -> bool:
@@ -82,8 +85,11 @@ def parse(path: Path, hints: Hints) -> Recording:
         channels, rows = _read_segments(header, hints, rate), None
     else:
         num_samples = _check_files(header, hints.allow_truncated)
-        first, last = hints.span(found, num_samples, rate) if hints.cropping else (0, num_samples)
+        several = any(each.samples_per_frame > 1 for each in header.signals)
+        first, last = _frames(hints, found, num_samples, rate, several)
         channels, rows = _read_signals(header, num_samples, first, last)
+        if several:
+            _cut_to_samples(channels, header, hints, rate, first)
     metadata, identity = comments_of(header)
     if header.acquired:
         metadata["acquired"] = header.acquired
@@ -214,6 +220,32 @@ def _check_files(header: Header, allow_truncated: bool = False) -> int:
     return frames
 
 
+def _frames(hints: Hints, path: Path, count: int, rate: float, several: bool) -> tuple[int, int]:
+    """First frame and the one behind the last that hold what `start` and `stop` ask for; with several samples
+    in a frame those that they cut count as well.
+    """
+    if not hints.cropping:
+        return 0, count
+    if not several:
+        return hints.span(path, count, rate)
+    hints.span(path, count * _FINEST, rate * _FINEST)
+    last = count if hints.stop is None else min(math.ceil(hints.stop * rate), count)
+    return math.floor((hints.start or 0.0) * rate), last
+
+
+def _cut_to_samples(channels: list[Channel], header: Header, hints: Hints, rate: float, first: int) -> None:
+    """Cut channels of whole frames to the samples that `start` and `stop` ask for."""
+    for channel in channels if hints.cropping else ():
+        per_frame = (
+            round(channel.sampling_rate / (header.sampling_rate or rate)) if channel.sampling_rate else 1
+        )
+        begin, end = (
+            None if each is None else round(each * rate * per_frame) - first * per_frame
+            for each in (hints.start or 0.0, hints.stop)
+        )
+        channel.values = channel.values[begin:end]
+
+
 def _read_signals(
     header: Header, num_samples: int, first: int, last: int
 ) -> tuple[list[Channel], np.ndarray | None]:
@@ -342,7 +374,7 @@ def _read_segments(header: Header, hints: Hints, rate: float) -> list[Channel]:
     total = sum(lengths)
     if header.num_samples not in (None, total):
         header.warnings.append(f"{header.num_samples:,} samples announced, the segments hold {total:,}")
-    first, last = hints.span(header.path, total, rate) if hints.cropping else (0, total)
+    first, last = _frames(hints, header.path, total, rate, several=True)
     opened: dict[str, Header] = {}
     layout, begin = None, 0
     wanted: list[tuple[Header, int, int]] = []  # a segment's header, where it begins, how long it is
@@ -390,10 +422,12 @@ def _read_segments(header: Header, hints: Hints, rate: float) -> list[Channel]:
         header.assumed += [each for each in segment.assumed if each not in header.assumed]
         header.warnings += [each for each in segment.warnings if each not in header.warnings]
     several = header.sampling_rate if max(per_frame) > 1 else None
-    return [
+    channels = [
         Channel(each.name, row, each.unit, several * count if several else None)
         for each, row, count in zip(signals, values, per_frame, strict=True)
     ]
+    _cut_to_samples(channels, header, hints, rate, first)
+    return channels
 
 
 def _segment_header(header: Header, name: str) -> Header:
@@ -502,8 +536,9 @@ def write_wfdb(ecg: ECG, path: str | os.PathLike) -> Path:
     """Write a WFDB record of format 16: `NAME.hea` and `NAME.dat`, each complete or not there.
 
     The resolution is 1 µV (gain 1000 per mV, as PTB-XL has it); a lead beyond +-32.767 mV gets the largest
-    gain that holds it. NaN becomes -32768, the format's sign for an unknown sample. Age, sex, SCP codes,
-    diagnoses and report go into comments, the time into the header, where `ecglm.read` finds them.
+    gain that holds it, a row that is no voltage its own unit. NaN becomes -32768, the format's sign for an
+    unknown sample. Age, sex, SCP codes, diagnoses and report go into comments, the time into the header,
+    where `ecglm.read` finds them.
 
     Args:
         ecg: the recording.
@@ -532,6 +567,7 @@ def write_wfdb(ecg: ECG, path: str | os.PathLike) -> Path:
         raise ValueError(f"{ecg.name} holds infinite values; set them to NaN to write them as unknown")
     header = [f"{stem} {ecg.num_leads} {ecg.sampling_rate:.12g} {ecg.num_samples}{_moment(ecg)}"]
     samples = np.empty(ecg.signal.T.shape, "<i2")
+    units = ecg.metadata.get("units", {})  # of rows that are no voltage
     for row, (name, values) in enumerate(zip(ecg.leads, ecg.signal.astype(np.float64), strict=True)):
         known = ~np.isnan(values)
         largest = np.abs(values[known]).max() if known.any() else 0.0
@@ -540,7 +576,8 @@ def write_wfdb(ecg: ECG, path: str | os.PathLike) -> Path:
         checksum = int(samples[:, row].sum(dtype=np.int64)) % 65536
         checksum -= 65536 if checksum > 32767 else 0
         label = " ".join(CONTROL.sub(" ", name).split())
-        header.append(f"{stem}.dat 16 {gain:.9g}(0)/mV 16 0 {samples[0, row]} {checksum} 0 {label}")
+        unit = "_".join(CONTROL.sub(" ", str(units.get(name, "mV"))).split()) or "nu"
+        header.append(f"{stem}.dat 16 {gain:.9g}(0)/{unit} 16 0 {samples[0, row]} {checksum} 0 {label}")
     header += _comment_lines(ecg.metadata)
     # The header is put in place last: without it there is no record, and with it the samples are there.
     with written_aside(folder / f"{stem}.dat") as aside:
