@@ -10,6 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 import scipy.io
+import soundfile
 import wfdb
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from typer.testing import CliRunner
@@ -72,6 +73,26 @@ def test_wfdb_record_with_notes_everywhere(tmp_path, counts):
     assert after.metadata["dx"] == ["426783006"]
     assert {"date and time of the header", "comments of the header", "the file's name"} <= set(done.removed)
     assert any(".atr" in place for place in done.removed) and any("behind" in place for place in done.removed)
+    nothing_left(tmp_path / "out")
+
+
+@pytest.mark.parametrize(("form", "bits"), [("508", 8), ("516", 16), ("524", 24)])
+def test_flac_files_are_unpacked_without_their_comments(tmp_path, counts, form, bits):
+    samples = (counts[:2].T % 255 - 127).astype(np.int32)
+    samples[5, 0] = -(1 << bits - 1)
+    kind = "PCM_S8" if bits == 8 else f"PCM_{bits}"
+    with soundfile.SoundFile(tmp_path / "p.dat", "w", 500, 2, kind, format="FLAC") as file:
+        file.comment = NAME
+        file.write(samples << (32 - bits))
+    assert NAME.encode() in (tmp_path / "p.dat").read_bytes()
+    lines = [f"p.dat {form} 200/mV {bits} 0 0 0 0 {name}\n" for name in ("I", "II")]
+    (tmp_path / "p.hea").write_text(f"p 2 500 {len(samples)}\n{''.join(lines)}")
+    done = deidentify(tmp_path / "p.hea", tmp_path / "out", "a-1")
+    same_signal(read(tmp_path / "p"), read(done.path))
+    assert any("FLAC" in place for place in done.removed)
+    np.testing.assert_array_equal(
+        wfdb.rdrecord(str(tmp_path / "out/a-1")).p_signal.T.astype(np.float32), read(done.path).signal
+    )
     nothing_left(tmp_path / "out")
 
 

@@ -82,7 +82,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any], dict[str, Any]]]:
     try:
         import h5py
     except ImportError:
-        raise ECGFileError(f"{path} is HDF5, which h5py reads: pip install 'ecglm[formats]'") from None
+        raise ECGFileError(f"{path} is HDF5, which h5py reads: pip install h5py") from None
     try:
         with h5py.File(path, "r", locking=False) as file:
             datasets: dict[str, Any] = {}

@@ -1,7 +1,8 @@
 """What is kept of a WFDB record: the numbers of its header, age, sex and numeric codes, and the samples.
 
 Signal files are copied from the first sample to the last; what stands before (the head of a MATLAB file) or
-behind is left. Annotation files are not taken over, as their notes are free text.
+behind is left. FLAC files, which may carry comments, are unpacked. Annotation files are not taken over, as
+their notes are free text.
 """
 
 from __future__ import annotations
@@ -9,11 +10,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
+
 from ecglm.ecg import ECG, ECGFileError, standard_lead
 from ecglm.io._common import quoted
+from ecglm.io._wfdb_signals import stored
 from ecglm.io.deidentify import MAX_AGE, Removal, safe_name
 
-_FORMAT = re.compile(r"(8|16|24|32|61|80|160|212|310|311)(x\d{1,4})?(:\d{1,6})?(?:\+(\d{1,9}))?\Z")
+_FORMAT = re.compile(
+    r"(8|16|24|32|61|80|160|212|310|311|508|516|524)(x\d{1,4})?(:\d{1,6})?(?:\+(\d{1,9}))?\Z"
+)
 _GAIN = re.compile(r"([-+]?[\d.]{1,20}(?:[eE][-+]?\d{1,3})?(?:\([-+]?\d{1,10}\))?)(?:/(\S+))?\Z")
 _UNITS = frozenset("mv uv nv v µv μv mmhg bpm % nu degc c l l/min pm hz ohm kpa cmh2o adu".split())
 _INTEGER = re.compile(r"[-+]?\d{1,10}\Z")
@@ -21,6 +27,7 @@ _RATE = re.compile(r"[\d.]{1,12}")
 _CODES = re.compile(r"\s*dx\s*:\s*(\d{6,18}(?:\s*,\s*\d{6,18})*)\s*\Z", re.IGNORECASE)  # SNOMED CT
 _RESTATED = re.compile(r"\s*(age|sex)\s*:\s*(\w{1,6}|\d{1,3})\s*\Z", re.IGNORECASE)
 _HEADER_BYTES = 1 << 20
+_UNPACKED = {"508": "80", "516": "16", "524": "24"}  # what FLAC's formats become
 
 
 def keep(path: Path, folder: Path, name: str, removal: Removal, ecg: ECG) -> Path:
@@ -117,17 +124,14 @@ def _signals(
         parts = line.split(maxsplit=8)
         form = _FORMAT.match(parts[1])
         if form is None:
-            raise ECGFileError(
-                f"{header}: signals of the format {parts[1][:10]!r} may carry comments of their own; convert "
-                "the record to format 16 first"
-            )
+            raise ECGFileError(f"{header}: {quoted(parts[1])} is no format; the header cannot be rewritten")
         if parts[0] not in files:
             files[parts[0]] = f"{name}.dat" if not files else f"{name}_{len(files) + 1}.dat"
         if parts[0] != "~":
             groups.setdefault(parts[0], []).append(form)
         kept = [
             files[parts[0]] if parts[0] != "~" else "~",
-            "".join(part or "" for part in form.groups()[:3]),
+            "".join(part or "" for part in (_UNPACKED.get(form[1], form[1]), form[2], form[3])),
         ]
         if len(parts) > 2:
             kept.append(_gain(header, parts[2], removal))
@@ -154,6 +158,10 @@ def _gain(header: Path, text: str, removal: Removal) -> str:
 
 def _copy(source: Path, target: Path, forms: list[re.Match[str]], frames: int, removal: Removal) -> None:
     """The bytes of the samples, without those before the first and behind the last."""
+    if forms[0][1] in _UNPACKED:
+        target.write_bytes(_unpacked(source, forms, frames))
+        removal.note("what a FLAC file holds beside its samples, which are unpacked")
+        return
     offset = int(forms[0][4] or 0)
     content = source.read_bytes()[offset:]
     if offset:
@@ -169,3 +177,13 @@ def _copy(source: Path, target: Path, forms: list[re.Match[str]], frames: int, r
             removal.note("the bytes behind the last sample")
         content = content[:size]
     target.write_bytes(content)
+
+
+def _unpacked(source: Path, forms: list[re.Match[str]], frames: int) -> bytes:
+    """The samples of a FLAC file in the format that `_UNPACKED` names."""
+    per_frame = [int((form[2] or "x1")[1:]) for form in forms]
+    samples = stored(source, forms[0][1], 0, per_frame, 0, frames, [0] * len(forms)).reshape(-1, 1)
+    if forms[0][1] == "508":
+        return (samples + 0x80).astype(np.uint8).tobytes()
+    width = 2 if forms[0][1] == "516" else 3
+    return samples.astype("<i4").view(np.uint8)[:, :width].tobytes()
