@@ -12,6 +12,7 @@ import math
 import struct
 import sys
 import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +27,7 @@ from ecglm.io._common import LONG_BYTES, Hints, Recording, plain_metadata, resto
 _MAGIC = b"\x93NUMPY"
 _MAX_HEADER = 10_000  # bytes; as numpy has it
 _MAX_MEMBERS = 1000
+_PLAIN_FLAGS = 0x080E  # of a zip member: how well it is packed, sizes behind it, a name in UTF-8
 _MAX_SMALL = 4 << 20  # bytes of an array beside the signal; a text has four a character
 _MAX_KEPT = 8 << 20  # bytes of the arrays that are unpacked with their headers
 _MAX_RATIO = 400  # an ECG's samples shrink less than that, a bomb's more than 1000
@@ -57,7 +59,7 @@ def parse(path: Path, hints: Hints) -> Recording:
             mapped = np.memmap(file, dtype, "r", file.tell(), shape, "F" if fortran else "C")
             values = mapped if index is None else mapped[index]
             return _named.recording(path, "NumPy", values, {}, hints, index)
-    return _parse_npz(path, hints)
+        return _parse_npz(path, file, hints)
 
 
 def count(path: Path) -> int:
@@ -67,7 +69,7 @@ def count(path: Path) -> int:
             file.seek(0)
             shape = _header(path, file, path.stat().st_size)[1]
         else:
-            with _archive(path) as archive:
+            with _archive(path, file) as archive:
                 members = _members(path, archive)
                 shape = members[
                     _named.choose(path, {name: each.shape for name, each in members.items()})
@@ -112,9 +114,9 @@ def _check(path: Path, dtype: np.dtype, shape: tuple[int, ...], there: int) -> N
         )
 
 
-def _archive(path: Path) -> zipfile.ZipFile:
+def _archive(path: Path, file: IO[bytes]) -> zipfile.ZipFile:
     try:
-        return zipfile.ZipFile(path)
+        return zipfile.ZipFile(file)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
         raise ECGFileError(f"{path} is a broken NPZ file ({str(error)[:80]}); fetch it again") from None
 
@@ -147,11 +149,10 @@ def _members(path: Path, archive: zipfile.ZipFile, keep: int = 0) -> dict[str, _
                 " no ECG does"
             )
         content = None
-        with archive.open(entry) as file:
-            if size <= keep:
-                keep -= size
-                content = file.read(size)
-            head: IO[bytes] = file if content is None else io.BytesIO(content)
+        if size <= keep:
+            keep -= size
+            content = _unpacked(archive, entry)
+        with archive.open(entry) if content is None else io.BytesIO(content) as head:
             dtype, shape, fortran = _header(path, head, size)
             begin = head.tell()
         _check(path, dtype, shape, (size if content is None else len(content)) - begin)
@@ -160,9 +161,29 @@ def _members(path: Path, archive: zipfile.ZipFile, keep: int = 0) -> dict[str, _
     return members
 
 
-def _parse_npz(path: Path, hints: Hints) -> Recording:
+def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """A member at once, with the checks of `zipfile`, which unpacks it piece by piece."""
+    known = entry.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+    grown = entry.compress_size > entry.file_size + entry.file_size // 100 + 100  # deflate adds less
+    if entry.flag_bits & ~_PLAIN_FLAGS or not known or grown:
+        return archive.read(entry)
+    file: Any = archive.fp
+    file.seek(entry.header_offset)
+    local = file.read(30)
+    if len(local) < 30 or not local.startswith(b"PK\x03\x04"):
+        raise zipfile.BadZipFile("a member has no header")
+    file.seek(sum(struct.unpack("<HH", local[26:])), 1)
+    content: bytes = file.read(entry.compress_size)
+    if entry.compress_type == zipfile.ZIP_DEFLATED:
+        content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, entry.file_size + 1)
+    if len(content) != entry.file_size or zlib.crc32(content) != entry.CRC:
+        raise zipfile.BadZipFile("a member's length or checksum is wrong")
+    return content
+
+
+def _parse_npz(path: Path, file: IO[bytes], hints: Hints) -> Recording:
     try:
-        with _archive(path) as archive:
+        with _archive(path, file) as archive:
             members = _members(path, archive, keep=LONG_BYTES if hints.cropping else _MAX_KEPT)
             numbers = {name: each.shape for name, each in members.items() if each.dtype.kind in "iufb"}
             leads = _named.leads_apart(numbers)
