@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+import stat
 from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -256,9 +257,10 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
     Raises:
         ECGFileError: if it is larger, empty, or no regular file.
     """
-    if not path.is_file():
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):
         raise ECGFileError(f"{path} is no regular file; give the path of a recording")
-    size = path.stat().st_size
+    size = about.st_size
     if size > limit:
         raise ECGFileError(f"{path} has {size:,} bytes; at most {limit:,} of this format are read")
     if not size:

@@ -40,23 +40,24 @@ _LEADS = (
 # A gain of WFDB's is counts per unit; of any other name it may be that, or the size of a count.
 _ADC_GAINS, _ADC_ZEROS = ("adc_gain", "adc_gains", "adcgain"), ("baseline", "adc_zero", "adczero")
 _GAINS = ("gain", "gains", "scale_factor", "scalefactor")
-_ID = re.compile(r"(exam|record|ecg|study)_?(id|name)s?$|ids?$", re.IGNORECASE)
+_AGES, _SEXES = ("age",), ("sex", "gender")
+_KNOWN = frozenset((*_RATES, *_UNITS, *_LEADS, *_ADC_GAINS, *_ADC_ZEROS, *_GAINS, *_AGES, *_SEXES))
 
 
 def scalar(value: Any) -> Any:
     """A text or number out of the wrappings that files put around it; None where it is neither."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace").strip("\x00 ")
+    if isinstance(value, str):
+        return value.strip("\x00 ")
     value = np.asarray(value)
     if value.size != 1:
         if value.dtype.kind in "US" and value.size:
             return scalar(value.flat[0]) if len(set(map(str, value.flat))) == 1 else None
         return None
     item = value.reshape(-1)[0]
-    if isinstance(item, np.ndarray):
+    if isinstance(item, (bytes, str, np.ndarray)):
         return scalar(item) if item is not value else None
-    if isinstance(item, bytes):
-        return item.decode("utf-8", "replace").strip("\x00 ")
-    if isinstance(item, str):
-        return item.strip("\x00 ")
     return item.item() if hasattr(item, "item") else item
 
 
@@ -80,6 +81,11 @@ def of_name(values: Mapping[str, Any], names: Iterable[str]) -> Any:
     """The first value whose name, folded, is one of `names` (in their order)."""
     folded = {_folded(key): key for key in reversed(list(values))}
     return next((values[folded[name]] for name in names if name in folded), None)
+
+
+def is_known(name: str) -> bool:
+    """Whether a value of that name says something about the recording."""
+    return _folded(name) in _KNOWN
 
 
 @lru_cache(maxsize=1024)
@@ -303,7 +309,7 @@ def recording(
         whole = rows = np.require(rows, np.float32, ["C", "W"] if record is None else ["C", "W", "O"])
     channels = [Channel(name, row, unit) for name, row in zip(names or [""] * len(rows), rows, strict=True)]
     metadata: dict[str, Any] = {} if record is None else {"record_id": f"{path.stem}-{record}"}
-    age, sex = scalar(of_name(small, ("age",))), scalar(of_name(small, ("sex", "gender")))
+    age, sex = scalar(of_name(small, _AGES)), scalar(of_name(small, _SEXES))
     if isinstance(age, (int, float)) and not isinstance(age, bool) and 0 <= age <= 120:
         metadata["age"] = float(age)
     known = {"m": "male", "male": "male", "f": "female", "female": "female"}
