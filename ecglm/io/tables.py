@@ -139,7 +139,8 @@ def _as_utf8(content: bytes) -> bytes:
         content = content.decode("utf-16", "replace").encode()
     head = content[:LONG_BYTES]
     try:
-        codecs.getincrementaldecoder("utf-8")().decode(head)
+        if not head.isascii():
+            codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError:
         content = content.decode("cp1252", "replace").encode()
     return content if b"\n" in head else content.replace(b"\r", b"\n")
@@ -358,7 +359,8 @@ def _read_preamble(path: Path, content: bytes, hints: Hints) -> _Table:
     """Go down to the first line of numbers, and keep what the lines above say."""
     num_lines = _MAX_PREAMBLE + 50
     short = content[: 1 << 16]
-    window = short if short.count(b"\n") > num_lines else content[: 1 << 20]
+    *enough, rest = short.split(b"\n", num_lines)
+    window = short[: -len(rest)] if len(enough) == num_lines and rest else content[: 1 << 20]
     lines = window.decode("utf-8-sig", "replace").splitlines(keepends=True)[:num_lines]
     lone = hints.leads is not None and len(hints.leads) == 1
     delimiter, decimal = _dialect([line.rstrip("\r\n") for line in lines], lone)
@@ -466,16 +468,21 @@ def _numbers_by_arrow(content: bytes, table: _Table, width: int) -> np.ndarray |
     from pyarrow import csv as arrow
 
     names = [str(number) for number in range(width)]
-    try:
-        read = arrow.read_csv(
-            pyarrow.BufferReader(pyarrow.py_buffer(content).slice(table.body)),
-            arrow.ReadOptions(use_threads=False, column_names=names, block_size=len(content)),
-            arrow.ParseOptions(delimiter=table.delimiter),
-            arrow.ConvertOptions(
-                column_types=dict.fromkeys(names, pyarrow.float64()), decimal_point=table.decimal
-            ),
-        )
-    except pyarrow.ArrowException:
+    types = dict.fromkeys(names, pyarrow.float64())
+    body = pyarrow.py_buffer(content).slice(table.body)
+    for quoted_or_unknown in (False, True):  # which take longer, and are rare
+        words = {"null_values": None if quoted_or_unknown else [""], "column_types": types}
+        try:
+            read = arrow.read_csv(
+                pyarrow.BufferReader(body),
+                arrow.ReadOptions(use_threads=False, column_names=names, block_size=len(content)),
+                arrow.ParseOptions(delimiter=table.delimiter, quote_char='"' if quoted_or_unknown else False),
+                arrow.ConvertOptions(decimal_point=table.decimal, **words),
+            )
+            break
+        except pyarrow.ArrowException:
+            continue
+    else:
         return None
     return np.stack([column.to_numpy() for column in read.columns]).T
 
@@ -566,6 +573,8 @@ def _without_time(
     while len(columns) > 1:
         name = names[0].strip() if names else None
         time, counter = (_TIME.match(name), _COUNTER.match(name)) if name else (None, None)
+        if name and not time and not counter:
+            return columns, names, units
         steps = np.diff(columns[0]) if columns.shape[1] > 2 else np.empty(0)
         even = steps.size > 0 and np.isfinite(steps).all() and steps.min() > 0
         counting = even and np.ptp(steps) == 0 and steps[0] == 1 and columns[0][0] in (0, 1)
