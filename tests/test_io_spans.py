@@ -221,6 +221,18 @@ def test_a_long_table_whose_lines_change_is_refused_where_it_is_read(tmp_path, c
         read(path, start=599)
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_array_for_each_lead_keeps_only_the_span(tmp_path, counts, packed):
+    leads = dict(zip(LEADS, np.ascontiguousarray(counts.T), strict=True)) | {"fs": float(RATE), "unit": "uV"}
+    (np.savez_compressed if packed else np.savez)(tmp_path / "r.npz", **leads)
+    savemat(tmp_path / "r.mat", leads, do_compression=packed)
+    for name in ("r.npz", "r.mat"):
+        ecg, peak = span_of(tmp_path / name)
+        assert (ecg.leads, ecg.sampling_rate) == (LEADS, RATE)
+        np.testing.assert_allclose(ecg.signal, counts[FIRST:LAST].T * 1e-3, atol=1e-6)
+        assert peak < 2 * MAX_GROWTH  # NPZ arrays of up to 1 MB in all are unpacked at once
+
+
 def big_endian_level_5(values: np.ndarray) -> bytes:
     """A MATLAB file of one int16 array `ecg`."""
 

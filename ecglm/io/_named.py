@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
@@ -222,6 +222,8 @@ class Streamed:
         fortran: whether the first axis changes fastest.
     """
 
+    packed = True
+
     def __init__(
         self,
         opened: Callable[[], Any],
@@ -253,6 +255,23 @@ class Streamed:
                 at = place + size
         found = np.frombuffer(values, self.dtype).reshape([len(each) for each in spans[::step]])
         return found.T if self._fortran else found
+
+
+class Apart:
+    """Arrays of one length, of a lead each, as one of (leads, samples).
+
+    Args:
+        leads: arrays of (samples,), or what has their shape and dtype and reads the part that is asked for.
+    """
+
+    def __init__(self, leads: Sequence[Any]) -> None:
+        self.shape = (len(leads), *leads[0].shape)
+        self.dtype = np.result_type(*(each.dtype for each in leads))
+        self.packed = any(isinstance(each, Streamed) for each in leads)
+        self._leads = leads
+
+    def __getitem__(self, key: tuple[slice, slice]) -> np.ndarray:
+        return np.stack([each[key[1]] for each in self._leads[key[0]]])
 
 
 def _read_on(stream: Any, count: int, into: memoryview | None = None) -> None:
@@ -294,7 +313,7 @@ def recording(
         count, length = length, count
     if names and len(names) != count:
         raise ECGFileError(f"{path}: {len(names)} leads are named, the signal has {count}; pass leads=")
-    if isinstance(values, Streamed) and not (hints.sampling_rate or rate):
+    if getattr(values, "packed", False) and not (hints.sampling_rate or rate):
         raise ECGFileError(f"{path} states no sampling rate; pass sampling_rate= (Hz)")
     span = span_of(path, length, hints, rate)
     check_array(path, values.dtype, (count, span.stop - span.start))

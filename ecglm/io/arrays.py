@@ -226,10 +226,16 @@ def _of_leads(
     """A recording of which each lead is an array of its own."""
     signals = [members.pop(name) for name in leads]
     _named.pick(path, (1,), hints)
-    _named.check_array(path, signals[0].dtype, (len(leads), *signals[0].shape))
-    values = np.stack([_load(archive, each) for each in signals])
+    if not hints.cropping:
+        _named.check_array(path, signals[0].dtype, (len(leads), *signals[0].shape))
+    values = [
+        _left_packed(path, archive, each, None)
+        if hints.cropping and each.content is None
+        else _load(archive, each)
+        for each in signals
+    ]
     small = _small(archive, members) | {"leads": np.array(leads)}
-    return _named.recording(path, "NumPy", values, small, hints)
+    return _named.recording(path, "NumPy", _named.Apart(values), small, hints)
 
 
 def _left_packed(path: Path, archive: zipfile.ZipFile, member: _Member, index: int | None) -> Any:

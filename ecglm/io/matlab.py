@@ -56,15 +56,17 @@ def parse(path: Path, hints: Hints) -> Recording:
         ECGFileError: if it is broken, unpacks to more than is read, or holds nothing that could be an ECG.
     """
     values = _variables(path, hints.cropping)
-    arrays = {
+    arrays: dict[str, Any] = {
         name: each
         for name, each in values.items()
         if isinstance(each, (np.ndarray, _named.Streamed)) and each.dtype.kind in "iufb"
     }
     shapes = {name: _without_ones(each.shape) for name, each in arrays.items()}
     if leads := _named.leads_apart(shapes):
-        rows = [np.asarray(arrays.pop(name)[:]).reshape(-1) for name in leads]
-        arrays, shapes = {"signal": np.stack(rows)}, {"signal": (len(rows), len(rows[0]))}
+        rows = [arrays.pop(name) for name in leads]
+        rows = [each.reshape(-1) if isinstance(each, np.ndarray) else each for each in rows]
+        apart = _named.Apart(rows)
+        arrays, shapes = {"signal": apart}, {"signal": apart.shape}
         values |= {"leads": np.array(leads)}
     chosen = _named.choose(path, shapes)
     index, _ = _named.pick(path, shapes[chosen], hints)
