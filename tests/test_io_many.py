@@ -112,6 +112,18 @@ def test_what_killed_runs_left_half_written_is_removed_and_what_others_write_is_
     assert hidden == sorted([f".b.csv.{os.getppid()}", ".c.csv.bak", f".d.txt.{ended.pid}"])
 
 
+def test_a_conversion_that_is_broken_off_says_how_it_goes_on(folder, tmp_path, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ecglm.io.many.write", interrupted)
+    result = CliRunner().invoke(
+        app, ["convert-file", str(folder), "-o", str(tmp_path / "out"), "--to", "edf"]
+    )
+    assert result.exit_code == 130 and "the same command goes on where it stopped" in result.stderr
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
 def test_two_sources_of_one_name_do_not_overwrite_each_other(folder, tmp_path):
     write(simulate("normal", seed=9).crop(0, 2), folder / "b/c.csv")
     done = convert_files(folder, tmp_path / "out", "wfdb")

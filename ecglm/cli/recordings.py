@@ -241,10 +241,19 @@ def convert_file(
     found = list(sources(files, index=index))
     if not found:
         raise _nothing(files)
-    with progress(len(found)) as tick:
-        done = convert_files(
-            found, out, to, overwrite=overwrite, on_progress=lambda source: tick(source.path.name), **hints
-        )
+    try:
+        with progress(len(found)) as tick:
+            done = convert_files(
+                found,
+                out,
+                to,
+                overwrite=overwrite,
+                on_progress=lambda source: tick(source.path.name),
+                **hints,
+            )
+    except KeyboardInterrupt:
+        typer.echo("ecglm: broken off; the same command goes on where it stopped", err=True)
+        raise
     if as_json:
         print_json(
             {
