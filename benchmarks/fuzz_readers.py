@@ -1,10 +1,12 @@
 """Read thousands of damaged files of every format: does anything but `ECGFileError` come out, at what cost?
 
     python benchmarks/fuzz_readers.py [--mutants 10000] [--seed 0] [--formats "EDF and BDF" …] [--keep FOLDER]
+                                      [--spans]
 
 Seeds are simulated ECGs, written by ecglm and by the makers of files in `tests/`. A mutant is one of
 those cut off at a multiple of 64 bytes, or with bits flipped, fields set to bounds, numbers replaced, parts
-moved or left out. Each format is read in a process of its own, so that a crash of a library shows as one.
+moved or left out. With `--spans` a span of each is read, in the way that is else kept for long files. Each
+format is read in a process of its own, so that a crash of a library shows as one.
 Prints, per format: how many were read all the same, how many refused, the longest CPU time, and the growth of
 the process's peak memory in one read. Exits with 1 if anything else came out; `--keep` keeps what caused it.
 """
@@ -24,9 +26,10 @@ import scipy.io  # noqa: F401  (what readers import at need must not count as th
 import wfdb  # noqa: F401
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from mutants import HINTS, mutants, seeds
+from mutants import HINTS, SPAN, mutants, seeds
 
 from ecglm import ECG, ECGFileError, read
+from ecglm.io import arrays, dicom, matlab, tables
 
 MAX_SECONDS, MAX_GROWTH = 1.0, 200.0  # CPU; MB
 
@@ -37,6 +40,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--formats", nargs="*", help="some of them; without it all")
     parser.add_argument("--keep", type=Path, help="a folder for the mutants that did what they must not")
+    parser.add_argument("--spans", action="store_true", help="read spans as if the files were long")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         names = options.formats or list(seeds(Path(folder)))
@@ -47,7 +51,7 @@ def main() -> None:
     context = multiprocessing.get_context("spawn")
     for name in names:
         receiver, sender = context.Pipe(duplex=False)
-        arguments = (name, options.mutants, options.seed, options.keep, sender)
+        arguments = (name, options.mutants, options.seed, options.keep, options.spans, sender)
         process = context.Process(target=fuzz, args=arguments)
         process.start()
         sender.close()
@@ -71,8 +75,11 @@ def main() -> None:
     sys.exit(failed)
 
 
-def fuzz(name: str, count: int, seed: int, keep: Path | None, sender) -> None:
+def fuzz(name: str, count: int, seed: int, keep: Path | None, spans: bool, sender) -> None:
     """Read the mutants of one format, and send what came out."""
+    if spans:
+        for module in (arrays, dicom, matlab, tables):
+            module.LONG_BYTES = 0
     generator = np.random.default_rng(seed)
     survived = refused = done = 0
     worst, growth, others = 0.0, 0.0, []
@@ -87,7 +94,7 @@ def fuzz(name: str, count: int, seed: int, keep: Path | None, sender) -> None:
             share = count // len(found) + (number < count % len(found))
             for files in mutants(each, share, generator):
                 path = each.written(files, folder)
-                hints = HINTS[generator.integers(len(HINTS))] | each.hints
+                hints = HINTS[generator.integers(len(HINTS))] | each.hints | (SPAN if spans else {})
                 before, start = _peak(), time.process_time()
                 trouble = ""
                 try:

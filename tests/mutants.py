@@ -33,8 +33,9 @@ _HOSTILE_INTEGERS = (
     1 << 20,
     1 << 24,
 )
+SPAN = {"start": 0.1, "stop": 0.5}
 HINTS: tuple[dict, ...] = (
-    {}, {}, {"allow_truncated": True}, {"start": 0.1, "stop": 0.5}, {"keep_identity": True}, {"unit": "uV"},
+    {}, {}, {"allow_truncated": True}, SPAN, {"keep_identity": True}, {"unit": "uV"},
 )  # fmt: skip
 """One of these is passed with each mutant, so that every way through a reader is walked."""
 

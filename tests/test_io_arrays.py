@@ -343,6 +343,15 @@ def test_hdf5_links_and_foreign_storage_are_not_followed(tmp_path, ecg):
         read(tmp_path / "deep.h5", **HINTS)
 
 
+def test_hdf5_that_this_process_has_open(tmp_path, ecg):
+    h5py = pytest.importorskip("h5py", reason="the extra `formats` reads HDF5")
+    with h5py.File(tmp_path / "r.h5", "w") as file:
+        file.create_dataset("ecg", data=ecg.signal).attrs.update(fs=RATE, unit="mV", leads=list(ecg.leads))
+    for locking in (None, False):
+        with h5py.File(tmp_path / "r.h5", locking=locking):
+            np.testing.assert_array_equal(read(tmp_path / "r.h5").signal, ecg.signal)
+
+
 def test_hdf5_without_h5py_names_the_extra(tmp_path):
     (tmp_path / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
     code = f"import sys; sys.modules['h5py'] = None\nfrom ecglm import read\nread({str(tmp_path / 'a.h5')!r})"

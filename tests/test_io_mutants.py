@@ -5,9 +5,10 @@ import warnings
 
 import numpy as np
 import pytest
-from mutants import HINTS, mutants, seeds
+from mutants import HINTS, SPAN, mutants, seeds
 
 from ecglm import ECG, ECGFileError, read
+from ecglm.io import arrays, dicom, matlab, tables
 
 EACH = 150  # per format; benchmarks/fuzz_readers.py reads thousands
 FORMATS = (
@@ -52,6 +53,25 @@ def test_mutants_raise_nothing_but_the_error_of_files(all_seeds, tmp_path, name)
                 assert "\n" not in str(error)
                 refused += 1
             assert time.process_time() - began < 1
+    assert read_all_the_same and refused
+
+
+@pytest.mark.parametrize("name", ["DICOM", "CSV", "NumPy", "MATLAB"])
+def test_mutants_read_as_long_files_raise_nothing_else_either(all_seeds, tmp_path, monkeypatch, name):
+    for module in (arrays, dicom, matlab, tables):
+        monkeypatch.setattr(module, "LONG_BYTES", 0)
+    generator = np.random.default_rng(12)
+    read_all_the_same = refused = 0
+    for seed in all_seeds[name]:
+        for files in mutants(seed, 60, generator, max(64, sum(map(len, seed.files.values())) // 10)):
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    assert isinstance(read(seed.written(files, tmp_path), **seed.hints | SPAN), ECG)
+                read_all_the_same += 1
+            except ECGFileError as error:
+                assert "\n" not in str(error)
+                refused += 1
     assert read_all_the_same and refused
 
 

@@ -87,7 +87,10 @@ def _opened(path: Path) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     except ImportError:
         raise ECGFileError(f"{path} is HDF5, which h5py reads: pip install h5py") from None
     try:
-        file = h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDONLY, _access())
+        try:
+            file = h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDONLY, _access())
+        except OSError:  # e.g. as this process has it open with a lock
+            file = h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDONLY)
         try:
             root = h5py.h5o.open(file, b"/")
             datasets: dict[str, Any] = {}
