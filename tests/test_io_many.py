@@ -124,6 +124,15 @@ def test_a_conversion_that_is_broken_off_says_how_it_goes_on(folder, tmp_path, m
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
+def test_no_source_is_overwritten_by_itself(folder):
+    write(read(folder / "a"), folder / "one.edf")
+    before = (folder / "one.edf").read_bytes()
+    done = convert_files(folder / "one.edf", folder, "edf", overwrite=True)
+    assert not done.written and "would overwrite itself" in done.failed[0][1]
+    code, _, error = run("convert-file", folder / "one.edf", "-o", folder / "one.edf", "--overwrite")
+    assert code and "would overwrite itself" in error and (folder / "one.edf").read_bytes() == before
+
+
 def test_two_sources_of_one_name_do_not_overwrite_each_other(folder, tmp_path):
     write(simulate("normal", seed=9).crop(0, 2), folder / "b/c.csv")
     done = convert_files(folder, tmp_path / "out", "wfdb")

@@ -236,6 +236,8 @@ def convert_file(
             )
         if out.exists() and not overwrite:
             raise ValueError(f"{out} exists already; pass --overwrite or name another file")
+        if out.exists() and files[0].exists() and out.samefile(files[0]):
+            raise ValueError(f"{out} would overwrite itself; name another file")
         typer.echo(write(read(files[0], **hints), out))
         return
     found = list(sources(files, index=index))

@@ -170,7 +170,8 @@ def _amplitude(steep: np.ndarray) -> list[str]:
         return []
     return [
         f"implausible amplitude: the QRS rises by {typical:.2g} mV in 20 ms, in scaled ECGs by {low:g} to "
-        f"{high:g} mV; the file's gain or unit is probably wrong (unit= overrides it)"
+        f"{high:g} mV; the file's gain or unit is probably wrong (unit= overrides it: 'uV', or '1 uV' for "
+        "counts of that size)"
     ]
 
 

@@ -166,6 +166,8 @@ def convert_files(
             if present.exists() and not overwrite:
                 done.skipped.append(present)
                 continue
+            if present.exists() and present.samefile(source.path):
+                raise ECGFileError(f"{source} would overwrite itself; convert it into another folder")
             chosen = hints | ({} if source.index is None else {"index": source.index})
             ecg = read(source.path, **chosen)
             if target.parent not in folders:
