@@ -452,6 +452,23 @@ def test_tables_of_other_machines(tmp_path, encoding, end):
         np.testing.assert_allclose(ecg.signal[:, 2], [0.0025, -0.002], rtol=1e-6)
 
 
+def test_a_table_of_numpy_s(tmp_path, ecg):
+    for title in (",".join(LEADS_12), ",".join(f"{name} (mV)" for name in LEADS_12), "by Jane, for II\nI,II"):
+        columns = ecg.signal.T if title.count(",") > 2 else ecg.signal[:2].T
+        np.savetxt(tmp_path / "a.csv", columns, delimiter=",", header=title)
+        same(ecg.select(LEADS_12[: columns.shape[1]]), tmp_path / "a.csv", sampling_rate=RATE, unit="mV")
+
+
+@pytest.mark.parametrize("header", [",I (mV),II (mV)\n", ""])
+def test_a_first_column_of_moments_needs_no_name(tmp_path, ecg, header):
+    lines = [
+        f"2020-01-01 00:00:{k / 500:09.6f},{one:.6f},{two:.6f}\n"
+        for k, (one, two) in enumerate(ecg.signal[:2].T)
+    ]
+    (tmp_path / "a.csv").write_text(header + "".join(lines))
+    same(ecg.select(["I", "II"]), tmp_path / "a.csv", unit="mV", leads="I II")
+
+
 def test_decimal_commas_in_quotes_and_of_a_lone_lead(tmp_path):
     values = [0.1, -0.25, 0.5, 0.5, 1.75] * 20
     fields = [f"{value}".replace(".", ",") for value in values]

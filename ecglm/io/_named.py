@@ -24,6 +24,7 @@ SIGNALS = (
 _RATES = (
     *("sampling_rate", "sampling_frequency", "sample_rate", "curr_sample_rate", "samplerate", "samplingrate"),
     *("samplingfrequency", "fs", "sfreq", "srate", "freq", "frequency", "hz", "rate"),
+    *("sampling_rate_hz", "sampling_frequency_hz", "sample_frequency", "samp_freq", "fs_hz", "sf", "sr"),
 )
 _UNITS = ("unit", "units", "signal_unit", "sig_units")
 _LEADS = (
@@ -36,6 +37,7 @@ _LEADS = (
     "channel_names",
     "ch_names",
     "names",
+    *("lead_order", "lead_labels", "channel_labels", "leadnames", "leadorder", "channelnames"),
 )
 # A gain of WFDB's is counts per unit; of any other name it may be that, or the size of a count.
 _ADC_GAINS, _ADC_ZEROS = ("adc_gain", "adc_gains", "adcgain"), ("baseline", "adc_zero", "adczero")

@@ -88,6 +88,7 @@ class _Table:
     units: list[str] = field(default_factory=list)
     said: dict[str, str] = field(default_factory=dict)
     by_rows: bool = False  # one row per lead
+    clock: bool = False  # the first column holds times of day
 
 
 def sniff(head: bytes, path: Path) -> bool:
@@ -168,7 +169,7 @@ def _understood(
     while len(columns) > 1 and not (names and names[-1]) and np.isnan(columns[-1]).all():
         columns, names, units = columns[:-1], names[:-1], units[:-1]  # behind a comma at the end of each line
     behind = len(columns)
-    columns, names, units = _without_time(recording, columns, names, units, hints)
+    columns, names, units = _without_time(recording, columns, names, units, table.clock, hints)
     common = table.said.get("unit")
     if not names and "leads" in table.said:
         said = [each for each in re.split(r"[,;]\s*|\s+(?=[aV])", table.said["leads"]) if each]
@@ -405,7 +406,8 @@ def _read_words(line: str, table: _Table, comment: bool) -> None:
             return
         if len(fields) == 1 and not comment:  # a pair that says nothing we know
             return
-    if comment or _is_counting(line, table):
+    named = {standard_lead(_name_and_unit(each)[0]) for each in fields} & {*LEADS_12}
+    if (comment and not named) or _is_counting(line, table):  # NumPy writes names behind a "#"
         return
     if table.names and len(fields) == len(table.names) and not {*map(standard_lead, fields)} & {*LEADS_12}:
         table.units = [each.strip("()[] ") for each in fields]
@@ -539,6 +541,7 @@ def _numbers_slowly(path: Path, body: bytes, table: _Table, width: int) -> np.nd
         known = [_number(each, table.decimal) for each in fields]
         if known[0] is None:
             known[0] = _seconds(fields[0])
+            table.clock = table.clock or known[0] is not None
             if known[0] is None and width > MAX_LEADS:
                 lead_names.append(fields[0])
                 known[0] = math.nan
@@ -567,7 +570,12 @@ def _is_by_rows(shape: tuple[int, int], table: _Table, hints: Hints) -> bool:
 
 
 def _without_time(
-    recording: Recording, columns: np.ndarray, names: list[str], units: list[str], hints: Hints
+    recording: Recording,
+    columns: np.ndarray,
+    names: list[str],
+    units: list[str],
+    clock: bool,
+    hints: Hints,
 ) -> tuple[np.ndarray, list[str], list[str]]:
     """Take away a first column that counts or tells the time, and read the sampling rate off it."""
     while len(columns) > 1:
@@ -579,12 +587,14 @@ def _without_time(
         even = steps.size > 0 and np.isfinite(steps).all() and steps.min() > 0
         counting = even and np.ptp(steps) == 0 and steps[0] == 1 and columns[0][0] in (0, 1)
         unnamed = name == "" or (name is None and not (hints.leads and len(hints.leads) == len(columns)))
-        if time and even:
+        if clock and unnamed and even:
+            _rate_of_time(recording, columns[0], "s")
+        elif time and even:
             unit = time["unit"] or (units[0] if units else "") or {"ms": "ms"}.get(time["name"].lower(), "")
             _rate_of_time(recording, columns[0], unit.lower())
         elif not (counter and even) and not (unnamed and counting):
             return columns, names, units
-        columns, names, units = columns[1:], names[1:], units[1:]
+        columns, names, units, clock = columns[1:], names[1:], units[1:], False
     return columns, names, units
 
 
