@@ -381,6 +381,14 @@ def test_a_size_of_a_count_holds_for_all_segments(tmp_path):
     np.testing.assert_allclose(read(tmp_path / "rec", unit="10 uV").signal, [[1, 2, 1, 2]])
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_micro_sign_in_either_encoding(tmp_path, encoding):
+    path = make(tmp_path, [[1, 2], [3, 4]], LINES)
+    header = path.with_suffix(".hea")
+    header.write_bytes(header.read_text().replace("1000/mV", "1/µV").encode(encoding))
+    np.testing.assert_allclose(read(path).signal * 1000, [[1, 2], [3, 4]], rtol=1e-6)
+
+
 def test_a_checksum_that_does_not_fit_is_flagged(tmp_path):
     ecg = read(make(tmp_path, [[1, 2], [3, 4]], LINES.replace("0 0 0 0 II", "0 0 3 0 II")))
     assert ecg.metadata["warnings"] == ["II: the checksum in the header does not fit the samples"]

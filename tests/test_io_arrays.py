@@ -469,6 +469,18 @@ def test_a_first_column_of_moments_needs_no_name(tmp_path, ecg, header):
     same(ecg.select(["I", "II"]), tmp_path / "a.csv", unit="mV", leads="I II")
 
 
+def test_names_of_arrays_do_not_break_the_line_of_a_refusal(tmp_path):
+    long = np.zeros(200)
+    scipy.io.savemat(tmp_path / "a.mat", {"on_e": long, "two": long})
+    content = (tmp_path / "a.mat").read_bytes()
+    for old, new in ((b"on_e", b"on\ne"), (struct.pack("<II", 9, 1600), struct.pack("<II", 9, 160))):
+        content = content.replace(old, new, 1)
+        (tmp_path / "b.mat").write_bytes(content)
+        with pytest.raises(ECGFileError, match="several arrays|a variable announces 200 values") as refused:
+            read(tmp_path / "b.mat", **HINTS)
+        assert "\n" not in str(refused.value)
+
+
 def test_decimal_commas_in_quotes_and_of_a_lone_lead(tmp_path):
     values = [0.1, -0.25, 0.5, 0.5, 1.75] * 20
     fields = [f"{value}".replace(".", ",") for value in values]

@@ -120,7 +120,8 @@ def choose(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> str:
     long = [key for key, shape in shapes.items() if 1 <= len(shape) <= 3 and max(shape) > MAX_LEADS]
     if len(long) == 1:
         return long[0]
-    listed = ", ".join(f"{key} {'x'.join(map(str, shape))}" for key, shape in list(shapes.items())[:8])
+    listed = ", ".join(f"{key[:40]} {'x'.join(map(str, shape))}" for key, shape in list(shapes.items())[:8])
+    listed = " ".join(listed.split())
     if not long:
         raise ECGFileError(f"{path} holds no array that could be an ECG ({listed or 'it is empty'})")
     raise ECGFileError(f"{path} holds several arrays ({listed}); name the ECG's 'signal', or save it alone")

@@ -247,7 +247,8 @@ def _gain(text: str) -> tuple[float, int | None, str]:
     match = _GAIN.match(text or "200/mV")
     if not match:
         raise ValueError
-    return float(match[1]), int(match[2]) if match[2] else None, match[3] or "mV"
+    unit = (match[3] or "mV").replace("\ufffdV", "uV")  # µ in Latin-1
+    return float(match[1]), int(match[2]) if match[2] else None, unit
 
 
 def comments_of(header: Header) -> tuple[dict[str, Any], dict[str, str]]:

@@ -183,7 +183,7 @@ def _left_packed(path: Path, packed: memoryview, order: str, found: dict[str, An
         return False
     stored = np.dtype(order + _TYPES[kind])
     if size < _size(shape) * stored.itemsize:
-        raise _Broken(f"{name[:40]} announces {_size(shape):,} values, which are not all there")
+        raise _Broken(f"a variable announces {_size(shape):,} values, which are not all there")
     if length > _MAX_RATIO * len(packed):
         raise ECGFileError(f"{path}: a variable unpacks to {length:,} bytes; no ECG does, it is not read")
     begin = len(start) - len(data) + 8
@@ -261,11 +261,11 @@ def _fill(
     if which in _NUMBERS:
         kind, values, _ = _element(data, order)
         if kind not in _TYPES:
-            raise _Broken(f"{name[:40]} has values of the unknown type {kind}")
+            raise _Broken(f"a variable has values of the unknown type {kind}")
         stored = np.dtype(order + _TYPES[kind])
         if len(values) < count * stored.itemsize:
             raise _Broken(
-                f"{name[:40]} announces {count:,} values, {len(values) // stored.itemsize:,} are there"
+                f"a variable announces {count:,} values, {len(values) // stored.itemsize:,} are there"
             )
         if len(found) < _MAX_VARIABLES:
             found[name] = np.frombuffer(values, stored, count).reshape(shape, order="F")
