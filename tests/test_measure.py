@@ -265,6 +265,18 @@ def test_pacing_spikes_are_found_and_are_no_beats(seed):
     assert measured.pr is None
 
 
+def test_tall_spikes_that_come_back_slowly_are_found_and_are_no_beats():
+    ecg = ecglm.simulate("normal", seed=8)
+    whole = ecglm.measure(ecg)
+    signal, spikes = ecg.signal.copy(), [wave.onset - 20 for wave in whole.waves if wave[:2] == (None, "QRS")]
+    for spike in spikes:
+        signal[:, spike : spike + 25] += 3 * np.exp(-np.arange(25) / 4)
+    measured = ecglm.measure(ECG(signal, 500, ecg.leads))
+    assert list(measured.pacing_spikes) == spikes
+    assert measured.heart_rate == pytest.approx(whole.heart_rate, abs=0.5)
+    assert measured.qrs == pytest.approx(whole.qrs, abs=24)
+
+
 def test_an_unknown_stretch_leaves_the_rest():
     ecg = ecglm.simulate("normal", seed=8)
     signal = ecg.signal.copy()
