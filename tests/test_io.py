@@ -427,6 +427,7 @@ SIX = "rec 2 500 3"
         ("rec 2 500 99999999999999999999999", LINES, "no number of samples"),
         ("rec two 500 3", LINES, "no number of signals"),
         (SIX, LINES.replace("1000", "-1"), "gain"),
+        (SIX, LINES.replace("1000", "1000(" + 400 * "9" + ")"), "beyond 32 bits"),
         (SIX, LINES.replace("1000", "1.0.0"), "cannot be parsed"),
         (SIX, LINES.replace("rec.dat 16", "rec.dat sixteen"), "cannot be parsed"),
         (SIX, LINES.replace("rec.dat 16", "rec.dat 17"), "does not define"),

@@ -23,6 +23,7 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f\ufffd]")
 
 _MAX_SEGMENTS = 10_000
 _MAX_PER_FRAME, _MAX_SKEW = 1000, 100_000  # samples, frames
+_MAX_COUNT = 1 << 31  # of a zero or first sample
 _DEFAULT_GAIN = 200.0  # what WFDB says of a signal whose header leaves it out
 
 _FORMAT = re.compile(r"(\d+)(?:x(\d+))?(?::(\d+))?(?:\+(\d+))?$")
@@ -211,6 +212,10 @@ def _signal_line(header: Header, line: str, number: int) -> Signal:
     if not (math.isfinite(gain) and gain >= 0):
         raise ECGFileError(
             f"{header.path}: {name[:40]!r} has the gain {gain:g}, it must be above 0; correct the header"
+        )
+    if max(abs(baseline or 0), abs(zero), abs(initial)) > _MAX_COUNT:
+        raise ECGFileError(
+            f"{header.path}: {name[:40]!r} has a zero or first sample beyond 32 bits; correct the header"
         )
     if not 1 <= per_frame <= _MAX_PER_FRAME or skew > _MAX_SKEW:
         raise ECGFileError(
