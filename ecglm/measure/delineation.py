@@ -10,9 +10,9 @@ from ecglm.measure import network, windows
 from ecglm.measure.network import KINDS
 from ecglm.measure.working import RATE, Working
 
-_EARLY, _LATE = 0.3, 0.7
-"""Of the leads' onsets and offsets: the record's wave begins where it has begun in this share of them. The
-earliest of twelve would follow the worst lead."""
+_SHARES = np.array([[0.4, 0.5, 0.6], [0.5, 0.5, 0.5], [0.4, 0.5, 0.6]])
+"""Of P, QRS and T, each onset, peak and offset: the record's mark lies where that share of the leads' marks lie
+before it. The earliest of twelve onsets would follow the worst lead."""
 _LEAST_DURATION = (16, 24, 40)  # ms: of P, QRS and T; anything shorter is no such wave
 
 
@@ -78,7 +78,7 @@ def delineate(working: Working, r_peaks: np.ndarray) -> Delineation:
 
 
 def _together(marks: np.ndarray, present: np.ndarray, usable: np.ndarray) -> np.ndarray:
-    """(beats, 3, 3): early onset, middle peak, late offset of the leads that have the wave."""
+    """(beats, 3, 3): onset, peak and offset that stand for all leads that have the wave."""
     some = np.where(present.any(1, keepdims=True), present, usable[None, :, None])
     values = np.where(some[..., None], marks, np.inf)
     values = np.sort(values, axis=1)
@@ -86,8 +86,8 @@ def _together(marks: np.ndarray, present: np.ndarray, usable: np.ndarray) -> np.
     out = np.empty((len(marks), 3, 3))
     rows = np.arange(len(marks))[:, None]
     kinds = np.arange(3)[None]
-    for mark, share in enumerate((_EARLY, 0.5, _LATE)):
-        at = share * (count - 1)
+    for mark in range(3):
+        at = _SHARES[:, mark] * (count - 1)
         low = at.astype(int)
         high = np.minimum(low + 1, count - 1)
         a, b = values[rows, low, kinds, mark], values[rows, high, kinds, mark]

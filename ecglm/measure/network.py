@@ -26,19 +26,19 @@ CENTRE = 0.375
 """Samples of 8 ms between a mark and the middle of its block: blocks are counted from R rounded down."""
 _CHUNK = 256  # windows at a time: what they need stays in the processor's cache
 _CONVOLUTIONS = ("c1", "c2", "c3")
-_NEAR = np.arange(-3, 4)  # samples of 8 ms around the most likely one
+_NEAR = np.arange(-8, 9)  # samples of 8 ms around the most likely one
 _SIZES = np.repeat([high - low for low, high in RANGES], 3)
 _STARTS = np.cumsum(_SIZES) - _SIZES  # of each mark's likelihoods among the outputs
 _LOWEST = np.repeat([low for low, _ in RANGES], 3)
 
 
 class View(NamedTuple):
-    """Beats as the network sees them, in three channels, of which neighbours share two.
+    """Beats as the network sees them, in three channels.
 
     Args:
         own: (beats, leads, samples) the beats.
         typical: (groups, leads, samples) the median beat of each group of neighbours.
-        size: (groups, samples) the size of that over the leads.
+        size: (beats, samples) how large the leads are together.
     """
 
     own: np.ndarray
@@ -47,7 +47,7 @@ class View(NamedTuple):
 
     def channels(self, group: np.ndarray) -> np.ndarray:
         """(beats, leads, 3, samples), as the network is trained."""
-        size = np.broadcast_to(self.size[group, None], self.own.shape)
+        size = np.broadcast_to(self.size[:, None], self.own.shape)
         return np.stack([self.own, self.typical[group], size], axis=2)
 
     def of(self, beats: slice, group: np.ndarray) -> np.ndarray:
@@ -56,7 +56,7 @@ class View(NamedTuple):
         out = np.empty((own.shape[2], CHANNELS, *own.shape[:2]), np.float32)
         out[:, 0] = own.transpose(2, 0, 1)
         out[:, 1] = np.arcsinh(self.typical).transpose(2, 0, 1)[:, group]
-        out[:, 2] = np.arcsinh(self.size).T[:, group, None]
+        out[:, 2] = np.arcsinh(self.size[beats]).T[:, :, None]
         return out
 
 
@@ -73,13 +73,18 @@ def relative(wide: np.ndarray, close: np.ndarray, group: np.ndarray, usable: np.
     qrs = usual[0][:, :, BEFORE - 10 : BEFORE + 12]
     height = np.maximum(qrs.max(2) - qrs.min(2), np.float32(1e-3))
     scale = (20 / height)[:, :, None]
-    views = []
-    for own, median in zip((wide, close), usual, strict=True):
+    own = [windows * scale[group] for windows in (wide, close)]
+    for median in usual:
         median *= scale
-        part = median[:, usable]
-        size = np.sqrt(np.einsum("glw,glw->gw", part, part) / part.shape[1])
-        views.append(View(own * scale[group], median, size))
-    return views[0], views[1]
+    # the beat's own: a P wave that moves from beat to beat is in no typical beat, and too small in one lead
+    sizes = _size(own[0][:, usable]), _size(usual[1][:, usable])[group]
+    return View(own[0], usual[0], sizes[0]), View(own[1], usual[1], sizes[1])
+
+
+def _size(windows: np.ndarray) -> np.ndarray:
+    """(…, samples) root mean square over the leads of (…, leads, samples)."""
+    size: np.ndarray = np.sqrt(np.einsum("nlw,nlw->nw", windows, windows) / windows.shape[1])
+    return size
 
 
 def run(wide: View, close: View, group: np.ndarray, scalars: np.ndarray) -> np.ndarray:
@@ -111,7 +116,7 @@ def place(out: np.ndarray) -> np.ndarray:
         best[:, marks] = part.reshape(rows, 3, high - low).argmax(2)
     index = np.minimum(np.maximum(best[..., None] + _NEAR, 0), _SIZES[:, None] - 1)
     near = out.ravel().take(index + (np.arange(rows)[:, None] * out.shape[1] + _STARTS)[..., None])
-    weight = np.exp(near - near[..., 3:4])
+    weight = np.exp(near - near[..., 8:9])
     centre = np.einsum("rmk,rmk->rm", weight, index.astype(np.float32)) / np.einsum("rmk->rm", weight)
     return ((centre + (_LOWEST - BEFORE + CENTRE)) * COARSE).reshape(rows, len(RANGES), 3)
 
