@@ -11,8 +11,8 @@ from ecglm.measure.network import KINDS
 from ecglm.measure.working import RATE, Working
 
 _SHARES = np.array([[0.4, 0.5, 0.6], [0.5, 0.5, 0.5], [0.4, 0.5, 0.6]])
-"""Of P, QRS and T, each onset, peak and offset: the record's mark lies where that share of the leads' marks lie
-before it. The earliest of twelve onsets would follow the worst lead."""
+"""Of P, QRS and T, each onset, peak and offset: the record's mark lies where that share of the leads' marks
+lie before it. The earliest of twelve onsets would follow the worst lead."""
 _LEAST_DURATION = (16, 24, 40)  # ms: of P, QRS and T; anything shorter is no such wave
 
 
