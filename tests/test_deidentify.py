@@ -109,6 +109,17 @@ def test_challenge_file_loses_the_head_of_its_matlab_file(tmp_path, counts):
     nothing_left(tmp_path / "out")
 
 
+def test_challenge_file_that_was_saved_anew_is_unpacked(tmp_path, counts):
+    lines = [f"p.mat 16+24 200/mV 16 0 0 0 0 {name}" for name in ("I", "II")]
+    (tmp_path / "p.hea").write_text("\n".join([f"p 2 500 {counts.shape[1]}", *lines]))
+    arrays = {"val": counts[:2].astype(np.int16), "name": NAME}
+    scipy.io.savemat(tmp_path / "p.mat", arrays)
+    done = deidentify(tmp_path / "p.hea", tmp_path / "out", "a-1")
+    same_signal(read(tmp_path / "p.hea"), read(done.path))
+    assert done.path.with_suffix(".dat").stat().st_size == counts[:2].size * 2
+    nothing_left(tmp_path / "out")
+
+
 def test_wfdb_record_in_segments(tmp_path, counts):
     folder = tmp_path / "in"
     folder.mkdir()

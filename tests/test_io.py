@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 import wfdb
+from scipy.io import savemat
 from standard_files import wfdb_bytes
 
 from ecglm import ECG, LEADS_12, ECGFileError, read, write
@@ -101,6 +102,50 @@ def test_several_files_offsets_and_mat_files(tmp_path):
         read(tmp_path / "rec").signal * 1000, [[1, 3, 5, 7], [2, 4, 6, 8], [20, 40, 60, 80]]
     )
     np.testing.assert_array_equal(read(tmp_path / "rec").signal, oracle(tmp_path / "rec"))
+
+
+def challenge_record(folder: Path, counts: np.ndarray, **options) -> Path:
+    """A record of the Challenges, whose `.mat` was then saved anew by SciPy with these options."""
+    line = "rec.mat 16+24 1000/mV 16 0 0 {} 0 {}"
+    lines = [line.format(row.sum(dtype=np.int16), name) for row, name in zip(counts, LEADS_12, strict=False)]
+    (folder / "rec.hea").write_text("\n".join((f"rec {len(counts)} 500 {counts.shape[1]}", *lines)))
+    savemat(folder / "rec.mat", {"val": counts.astype(options.pop("dtype", "<i2"))}, **options)
+    return folder / "rec"
+
+
+COUNTS = np.random.default_rng(0).integers(-900, 900, (3, 1000)).astype(np.int16)
+RESAVED = (
+    {"format": "4"},  # as the Challenges have it
+    {"do_compression": True},
+    {"do_compression": False},
+    {"do_compression": True, "dtype": float},  # as MATLAB loads counts of level 4
+    {"format": "4", "dtype": float},
+    {"format": "4", "dtype": ">i2"},
+)
+
+
+@pytest.mark.parametrize("options", RESAVED, ids=str)
+def test_a_mat_file_of_a_record_that_was_saved_anew_reads_as_before(tmp_path, options):
+    counts = COUNTS.copy()
+    counts[1, 5] = -32768
+    path = challenge_record(tmp_path, counts, **options)
+    expected = np.where(counts == -32768, np.nan, counts / 1000).astype(np.float32)
+    for ecg in (read(path), read(f"{path}.mat"), read(path, allow_truncated=True)):
+        np.testing.assert_array_equal(ecg.signal, expected)
+        assert not [each for each in ecg.metadata.get("warnings", []) if "checksum" in each]
+    np.testing.assert_array_equal(read(path, start=0.5, stop=1).signal, expected[:, 250:500])
+
+
+def test_a_mat_file_of_something_else_than_its_header_says_is_never_read_as_samples(tmp_path):
+    path = challenge_record(tmp_path, COUNTS, do_compression=True)
+    for values, what in ((COUNTS.T, "1000 x 3 values of int16"), (COUNTS / 7, "3 x 1000 values of float64")):
+        savemat(f"{path}.mat", {"val": values}, do_compression=True)
+        for hints in ({}, {"allow_truncated": True}):
+            with pytest.raises(ECGFileError, match=f"MATLAB 5 to 7 with {what}, not the counts of 3 signals"):
+                read(path, **hints)
+    Path(f"{path}.mat").write_bytes(b"MATLAB 7.3 MAT-file".ljust(512) + b"\x89HDF" + bytes(9000))
+    with pytest.raises(ECGFileError, match="is MATLAB 7.3, not the plain array"):
+        read(path, allow_truncated=True)
 
 
 PEAKS = {"8": 100, "80": 120, "310": 500, "311": 500, "212": 2000, "24": 8_000_000, "32": 2_000_000_000}

@@ -14,6 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ecglm.ecg import ECGFileError
 from ecglm.io._common import MAX_LEADS, quoted
 
@@ -91,6 +93,8 @@ class Header:
     acquired: str | None = None
     assumed: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    resaved: dict[str, np.ndarray] = field(default_factory=dict)
+    """Of signal files that are not as the header says, their samples: see `ecglm.io._wfdb_mat`."""
 
 
 def read_header(path: Path) -> Header:

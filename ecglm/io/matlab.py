@@ -98,6 +98,17 @@ def count(path: Path) -> int:
     return shape[0] if len(shape) == 3 else 1
 
 
+def main_array(path: Path) -> np.ndarray:
+    """The array of numbers that is the signal, as it lies in the file.
+
+    Raises:
+        ECGFileError: as `parse`.
+    """
+    arrays = {name: each for name, each in _variables(path).items() if isinstance(each, np.ndarray)}
+    shapes = {name: each.shape for name, each in arrays.items() if each.dtype.kind in "iuf"}
+    return arrays[_named.choose(path, shapes)]
+
+
 def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
     """MATLAB has no vectors: (1, n) and (n, 1) are one lead."""
     return (max(shape),) if len(shape) == 2 and 1 in shape else shape

@@ -36,6 +36,7 @@ from ecglm.io._wfdb_header import (
     comments_of,
     read_header,
 )
+from ecglm.io._wfdb_mat import resaved
 from ecglm.io._wfdb_signals import FLAC, PACKED, num_frames, stored
 from ecglm.io._wfdb_signals import UNKNOWN as UNKNOWN_OF
 
@@ -203,6 +204,10 @@ def _check_files(header: Header, allow_truncated: bool = False) -> int:
         if form not in PACKED:
             raise ECGFileError(f"{header.path}: {file} has the format {form}, which WFDB does not define")
         available = num_frames(form, size - group[0].offset, per_frame)
+        if file.endswith(".mat"):
+            samples = resaved(header.path.parent / file, form, group[0].offset, per_frame)
+            if samples is not None:
+                header.resaved[file], available = samples, len(samples)
         if frames is None:
             frames = available
         elif available < frames:
@@ -254,7 +259,7 @@ def _read_signals(
     if (last - first) * sum(each.samples_per_frame for each in signals) > MAX_SAMPLES:
         raise _too_many(header, num_samples, len(signals))
     plain = all(each.format == "16" and each.samples_per_frame == 1 and not each.skew for each in signals)
-    if not plain:
+    if not plain or header.resaved:
         return _read_other_formats(header, num_samples, first, last), None
     values = _read_format_16(header, num_samples, first, last)
     return [Channel(each.name, row, each.unit) for each, row in zip(signals, values, strict=True)], values
@@ -321,15 +326,19 @@ def _read_other_formats(header: Header, num_samples: int, first: int, last: int)
     rows: list[np.ndarray] = [np.empty(0)] * len(header.signals)
     for file in dict.fromkeys(each.file for each in header.signals):
         group = [(row, each) for row, each in enumerate(header.signals) if each.file == file]
-        frames = stored(
-            header.path.parent / file,
-            group[0][1].format,
-            group[0][1].offset,
-            [each.samples_per_frame for _, each in group],
-            first,
-            min(last + max(each.skew for _, each in group), num_samples),
-            [each.initial for _, each in group],
-        )
+        until = min(last + max(each.skew for _, each in group), num_samples)
+        if file in header.resaved:
+            frames = header.resaved[file][first:until]
+        else:
+            frames = stored(
+                header.path.parent / file,
+                group[0][1].format,
+                group[0][1].offset,
+                [each.samples_per_frame for _, each in group],
+                first,
+                until,
+                [each.initial for _, each in group],
+            )
         column = 0
         for row, each in group:
             stop = column + each.samples_per_frame

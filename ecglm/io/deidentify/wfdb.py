@@ -14,6 +14,7 @@ import numpy as np
 
 from ecglm.ecg import ECG, ECGFileError, standard_lead
 from ecglm.io._common import quoted
+from ecglm.io._wfdb_mat import resaved
 from ecglm.io._wfdb_signals import stored
 from ecglm.io.deidentify import MAX_AGE, Removal, safe_name
 
@@ -163,10 +164,15 @@ def _copy(source: Path, target: Path, forms: list[re.Match[str]], frames: int, r
         removal.note("what a FLAC file holds beside its samples, which are unpacked")
         return
     offset = int(forms[0][4] or 0)
+    per_frame = sum(int((form[2] or "x1")[1:]) for form in forms)
+    if source.suffix == ".mat" and (samples := resaved(source, forms[0][1], offset, per_frame)) is not None:
+        target.write_bytes(samples.astype(samples.dtype.newbyteorder("<")).tobytes())
+        removal.note("what a MATLAB file holds beside its samples, which are unpacked")
+        return
     content = source.read_bytes()[offset:]
     if offset:
         removal.note("the bytes before the first sample")
-    count = frames * sum(int((form[2] or "x1")[1:]) for form in forms)
+    count = frames * per_frame
     kind = forms[0][1]
     if count and not any(form[3] for form in forms):
         size = {
