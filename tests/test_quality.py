@@ -66,6 +66,15 @@ def test_what_is_wrong_with_a_lead_is_named(lead, flag, change):
         assert quality.record != "acceptable"
 
 
+@pytest.mark.parametrize("condition", ["svt", "lbbb", "pacing_dual"])
+def test_fast_and_tall_beats_are_no_muscle_noise(condition):
+    for seed in range(6):
+        clean = ecglm.simulate(condition, seed, noise=False)
+        assert all("muscle noise" not in flags for flags in assess_quality(clean).leads.values())
+        noisy = replace(clean, signal=clean.signal + 0.03 * RNG.standard_normal(clean.signal.shape))
+        assert all("muscle noise" in flags for flags in assess_quality(noisy).leads.values())
+
+
 def test_the_frequency_of_the_mains_is_said():
     for hertz in (50, 60):
         hum = 0.1 * np.sin(2 * np.pi * hertz * TIME)

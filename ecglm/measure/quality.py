@@ -18,7 +18,7 @@ import numpy as np
 from ecglm.ecg import ECG, LEADS_12, limb_lead_errors, names_that_fit
 from ecglm.measure.middle import middle
 from ecglm.measure.quality_weights import INTERCEPT, WEIGHTS
-from ecglm.measure.segments import RATE, SEGMENT, Segment, look, to_rate
+from ecglm.measure.segments import OF_BEND, RATE, SEGMENT, Segment, look, to_rate
 from ecglm.measure.swaps import Swap, describe, find_swap, typical_beat
 from ecglm.preprocessing import LARGEST, fill_missing
 
@@ -45,7 +45,7 @@ _GRAVE: set[Flag] = {"missing", "flat", "saturated", "lead-off", "clipping", "po
 # and 98 % less noise between the beats.
 _MAINS = 0.02  # amplitude
 _WANDER = 0.5  # peak to peak of the means of seconds
-_MUSCLE = 0.03  # rms of the change from sample to sample at 250 Hz, about that of the noise itself at 500 Hz
+_MUSCLE = 0.02  # rms at 500 Hz, as from the change of the change from sample to sample at 250 Hz
 _RAIL = (
     2.0  # a lead that lies still as far from zero as this is at the end of its range, not without a signal
 )
@@ -74,7 +74,7 @@ class Quality:
         leads: flags of each lead, in the order of `FLAGS`: "missing" (unknown for over 5 % of the time),
             "flat", "saturated" (rests at the end of its range), "lead-off" (shows no heart where others do),
             "clipping" (its peaks are cut off), "mains" (50 or 60 Hz above 0.02 mV), "wander" (the baseline
-            moves by over 0.5 mV), "muscle noise" (over 0.03 mV rms between the beats), "possible swap" (its
+            moves by over 0.5 mV), "muscle noise" (over 0.02 mV rms between the beats), "possible swap" (its
             electrode seems exchanged with another).
         probability_unacceptable: by the model, 0 to 1: the median of the segments of about ten seconds; None
             where nothing could be judged.
@@ -225,9 +225,10 @@ def _flags(seen: Segment, limb: np.ndarray) -> Iterator[tuple[Flag, np.ndarray]]
     beating = (seen.agreement > 0.4) | (seen.likeness > 0.8) | (seen.recurrence > 0.8)
     alive = len(seen.beats) >= 3 and 2 * np.count_nonzero(beating) >= len(beating)
     hum = seen.mains > _MAINS
-    # of mains of amplitude A, 2 A sin(π f / 250) / √2 goes from sample to sample
-    of_mains = np.sqrt(2) * seen.mains * np.sin(np.pi * seen.mains_hz / RATE)
-    noise = np.sqrt(np.maximum(np.square(seen.quiet) - np.square(of_mains), 0))
+    # mains of amplitude A change by A step / √2 from sample to sample, and their change by A step² / √2
+    step = 2 * np.sin(np.pi * seen.mains_hz / RATE)
+    of_mains = OF_BEND * seen.mains * step**2 / np.sqrt(2)
+    noise = np.sqrt(np.maximum(np.square(seen.noise) - np.square(of_mains), 0))
     wander = ~flat & ~resting & (seen.swing > _WANDER)
     found: dict[Flag, np.ndarray] = {
         "flat": flat & (seen.offset <= _RAIL),

@@ -16,6 +16,7 @@ _SLOPE = 8  # samples, 32 ms: about the rise of an R wave
 _SMOOTH = 15  # samples, 60 ms: about a narrow QRS
 _NEAR = np.arange(-35, 36)  # samples, 0.14 s on both sides: of two beats so close the larger one counts
 _AROUND = np.arange(-25, 25)  # samples: a QRS and a bit on both sides
+OF_BEND = 0.63  # rms of white noise's change over that of its bend in the quieter windows
 _LIVE = 0.02  # mV: median range in a second below which a lead shows no heart
 _MAINS_TONES = (50.0, 60.0, 45.0, 55.0, 65.0)  # Hz; the last three say what is there without mains
 
@@ -44,6 +45,8 @@ class Segment:
         quiet: rms of the change from sample to sample in the quieter windows (30th percentile): noise
             between the beats.
         loud: the same in the loudest windows (97th percentile): a QRS, or artefacts.
+        noise: that of `quiet`, by the change of the change in half windows: the flanks of large waves are
+            straight, and at 200/min there is room for 0.1 s between the beats, not for 0.2 s.
         mains: amplitude of the stronger of 50 and 60 Hz, what is around them taken off; and `mains_hz`.
         beats: (beats,) where the slope of all leads together peaks, in samples.
         agreement: power of the mean QRS as a share of the power around all beats, 0 to 1.
@@ -65,6 +68,7 @@ class Segment:
     swing: np.ndarray
     quiet: np.ndarray
     loud: np.ndarray
+    noise: np.ndarray
     mains: np.ndarray
     mains_hz: np.ndarray
     beats: np.ndarray
@@ -144,6 +148,7 @@ def look(signal: np.ndarray) -> Segment:
         swing=level.max(1) - level.min(1),
         quiet=speed[:, int(0.3 * num_windows)],
         loud=speed[:, int(0.97 * num_windows)],
+        noise=_noise(change),
         mains=mains,
         mains_hz=mains_hz,
         beats=beats,
@@ -154,6 +159,13 @@ def look(signal: np.ndarray) -> Segment:
         prominence=prominence,
         sameness=_sameness(slope),
     )
+
+
+def _noise(change: np.ndarray) -> np.ndarray:
+    """The rms of `change`, (leads, windows, change from sample to sample), that noise has."""
+    bend = (change[:, :, 1:] - change[:, :, :-1]).reshape(len(change), -1, _WINDOW // 2 - 1)
+    power = np.sort(np.einsum("lws,lws->lw", bend, bend), axis=1)
+    return OF_BEND * np.sqrt(power[:, int(0.3 * power.shape[1])] / bend.shape[2])
 
 
 def _mains(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
