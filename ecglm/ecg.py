@@ -30,8 +30,8 @@ def standard_lead(name: str) -> str:
     """The standard spelling of a lead's name; a name that is no ECG lead comes back stripped, otherwise as it
     is.
 
-    >>> standard_lead("AVR"), standard_lead("MDC_ECG_LEAD_V1"), standard_lead("Lead II"),
-    standard_lead("RESP") ('aVR', 'V1', 'II', 'RESP')
+    >>> standard_lead("AVR"), standard_lead("MDC_ECG_LEAD_V1"), standard_lead("Lead II")
+    ('aVR', 'V1', 'II')
     """
     stripped = name.strip().strip("\x00")
     return _BY_FOLDED_NAME.get(_DECORATION.sub("", stripped).replace(" ", "").lower(), stripped)
@@ -47,7 +47,8 @@ class ECG:
         leads: one name per row; standard names (`I II III aVR aVL aVF V1 … V6`) where the row is a standard
             lead.
         metadata: what else is known: `record_id`, `patient_id`, `age` (years), `sex` ("male" | "female"),
-            `report`, `codes`, `source` (format and file), `assumed` and `warnings` (lists of sentences
+            `report`, `codes`, `annotations` (dictionaries of `onset` and `duration`, seconds from the first
+            sample, and `text`), `source` (format and file), `assumed` and `warnings` (lists of sentences
             written while reading).
 
     Raises:
@@ -123,7 +124,7 @@ class ECG:
         return replace(self, signal=self.signal[rows], leads=names)
 
     def crop(self, start: float, stop: float) -> ECG:
-        """The part from `start` to `stop`, in seconds.
+        """The part from `start` to `stop`, in seconds; annotations are cut with it.
 
         Raises:
             ValueError: if the span is empty or reaches outside the recording.
@@ -133,11 +134,42 @@ class ECG:
             raise ValueError(
                 f"cannot crop {start} to {stop} s of {self.name}, which lasts {self.duration:g} s"
             )
-        return replace(self, signal=self.signal[:, first:last])
+        metadata = self.metadata
+        if marks := metadata.get("annotations"):
+            span = first / self.sampling_rate, last / self.sampling_rate
+            metadata = metadata | {"annotations": annotations_within(marks, *span)}
+        return replace(self, signal=self.signal[:, first:last], metadata=metadata)
 
     def __repr__(self) -> str:
         leads = "12 leads" if self.leads == LEADS_12 else " ".join(self.leads)
         return f"ECG({self.name}: {leads}, {self.duration:g} s at {self.sampling_rate:g} Hz)"
+
+
+def annotations_within(annotations: Sequence[Any], start: float, stop: float = math.inf) -> list[Any]:
+    """Those that touch a span, counted from where it begins; what lasts longer is cut to it.
+
+    Args:
+        annotations: dictionaries of `onset` and `duration` (seconds, or None) and `text`.
+        start: seconds.
+        stop: seconds; what begins there lies behind it.
+
+    >>> annotations_within([{"onset": 7, "duration": None}, {"onset": 9, "duration": 3}], start=10)
+    [{'onset': 0, 'duration': 2.0}]
+    """
+    kept: list[Any] = []
+    for each in annotations:
+        try:
+            onset = float(each["onset"])
+            end = onset + float(each.get("duration") or 0)
+        except (TypeError, ValueError, KeyError, AttributeError, OverflowError):
+            continue  # it lies nowhere
+        if onset < stop and (onset >= start or end > start):
+            begin, end = max(onset, start), min(end, stop)
+            cut = {"onset": round(begin - start, 6)}
+            if each.get("duration") is not None:
+                cut["duration"] = round(end - begin, 6)
+            kept.append(each | cut)
+    return kept
 
 
 def derive_limb_leads(ecg: ECG) -> ECG:

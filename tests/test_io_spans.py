@@ -8,9 +8,9 @@ import pydicom
 import pytest
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 from scipy.io import savemat
-from standard_files import channel, code, dicom_file, group
+from standard_files import channel, code, dicom_file, edf_file, element, group, tal
 
-from ecglm import ECGFileError, read
+from ecglm import ECGFileError, read, write
 
 RATE, LEADS = 250, ("I", "II", "V5")
 NUM_SAMPLES = 2 * 3600 * RATE
@@ -243,3 +243,64 @@ def big_endian_level_5(values: np.ndarray) -> bytes:
     array = tagged(6, struct.pack(">II", 10, 0)) + tagged(5, struct.pack(">ii", *values.shape))
     array += tagged(1, b"ecg") + tagged(3, data)
     return b"MATLAB 5.0 MAT-file".ljust(124) + b"\x01\x00MI" + tagged(14, array)
+
+
+# ---------------------------------------------------------------------------- annotations
+
+MARKS = [
+    (0.5, None, "early"),
+    (1.8, 0.8, "across"),
+    (2.2, None, "inside"),
+    (2.9, 1.0, "on"),
+    (3.5, None, "late"),
+]
+CUT = [
+    {"onset": 0.0, "duration": 0.6, "text": "across"},
+    {"onset": 0.2, "duration": None, "text": "inside"},
+    {"onset": 0.9, "duration": 0.1, "text": "on"},
+]
+
+
+def edf_with_marks(counts: np.ndarray, reserved: str) -> bytes:
+    moments = [[tal(f"+{k}")] for k in range(4)]
+    for onset, duration, text in MARKS:  # in the record of the span, or the reader does not see it
+        record = 2 if text == "across" else int(onset)
+        moments[record].append(tal(f"+{onset}", text, duration=str(duration or "")))
+    channels = [
+        {"label": f"ECG {lead}", "unit": "uV", "low": -16384, "high": 16383.5, "counts": row}
+        for lead, row in zip(LEADS, counts.T.reshape(3, 4, RATE), strict=True)
+    ]
+    return edf_file(channels, reserved=reserved, moments=moments)
+
+
+def dicom_with_marks(counts: np.ndarray) -> bytes:
+    marks = []
+    for onset, duration, text in MARKS:
+        places = [round(each * RATE) + 1 for each in (onset, onset + (duration or 0))][: 2 if duration else 1]
+        kind = element(0x0040A130, "CS", "SEGMENT" if duration else "POINT")
+        marks.append(
+            element(0x00700006, "ST", text)
+            + element(0x0040A0B0, "US", [1, 0])
+            + kind
+            + element(0x0040A132, "UL", places)
+        )
+    return dicom_file([dicom_group(counts)], annotations=marks)
+
+
+@pytest.mark.parametrize("form", ["EDF+C", "EDF+D", "DICOM", ".csv", ".npz"])
+def test_annotations_are_cut_to_the_span_and_counted_from_its_beginning(tmp_path, counts, form):
+    counts = counts[: 4 * RATE].copy()
+    counts[: 2 * RATE] = counts[0]  # as padding, which is kept where annotations count from the beginning
+    made = dicom_with_marks(counts) if form == "DICOM" else edf_with_marks(counts, form)
+    path = tmp_path / ("a.dcm" if form == "DICOM" else "a.edf")
+    path.write_bytes(made)
+    if form.startswith("."):
+        path = write(read(path), tmp_path / f"a{form}")
+    whole = read(path)
+    assert whole.num_samples == 4 * RATE
+    told = [(mark["onset"], mark["duration"], mark["text"]) for mark in whole.metadata["annotations"]]
+    assert sorted(told) == MARKS
+    part = read(path, start=2, stop=3)
+    for ecg in (part, whole.crop(2, 3)):
+        assert sorted(ecg.metadata["annotations"], key=lambda mark: mark["onset"]) == CUT
+    np.testing.assert_array_equal(part.signal, whole.signal[:, 2 * RATE : 3 * RATE])

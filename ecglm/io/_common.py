@@ -164,17 +164,19 @@ class Recording:
         sampling_rate: Hz; None where the file does not say.
         metadata: record_id (by default the file's name), age (years), sex ("male" | "female"), report (text
             of a reader), codes, dx, acquired (ISO 8601), filters ({"low": Hz, "high": Hz, "notch": Hz}),
-            lead_placement (e.g. "Mason-Likar"), comments, and device: {"manufacturer", "model", "software",
-            "statements" (list), "measurements": {"heart_rate" bpm, "pr" "qrs" "qt" "qtc" ms, "p_axis"
-            "qrs_axis" "t_axis" degrees, others as the file names them}, "median_beats": an ECG}.
+            lead_placement (e.g. "Mason-Likar"), comments, annotations (a list of {"onset", "duration"
+            seconds from the file's beginning, "text"}; `finish` cuts them to the span), and device:
+            {"manufacturer", "model", "software", "statements" (list), "measurements": {"heart_rate" bpm,
+            "pr" "qrs" "qt" "qtc" ms, "p_axis" "qrs_axis" "t_axis" degrees, others as the file names
+            them}, "median_beats": an ECG}.
         identity: name, patient_id, birth_date and the like; reaches the ECG only with keep_identity=True.
         assumed: sentences on what the file does not say.
         warnings: sentences on what looks wrong.
         cropped: whether `hints.start` and `hints.stop` have been honoured while reading.
         rows: the array (channels, samples) float32 whose rows the channels' values are, where there is one;
             it may be changed in place.
-        keep_padding: whether constant stretches at the ends belong to the recording, e.g. because annotations
-            count its samples.
+        keep_padding: whether constant stretches at the ends belong to the recording, e.g. because annotation
+            files count its samples; those of one with annotations in its metadata always do.
     """
 
     path: Path | str

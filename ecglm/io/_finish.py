@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ecglm.ecg import ECG, LEADS_12, ECGFileError, derive_limb_leads, standard_lead
+from ecglm.ecg import ECG, LEADS_12, ECGFileError, annotations_within, derive_limb_leads, standard_lead
 from ecglm.io._checks import check
 from ecglm.io._common import (
     MAX_LEADS,
@@ -53,9 +53,13 @@ def finish(recording: Recording, hints: Hints) -> ECG:
     if hints.cropping and not recording.cropped:
         first, last = hints.span(recording.path, signal.shape[1], rate)
         signal = signal[:, first:last]
-    elif not hints.cropping and not recording.keep_padding:
+    marks = recording.metadata.get("annotations")
+    if not hints.cropping and not recording.keep_padding and not marks:  # these count from the beginning
         signal = _without_padding(recording, signal, rate)
     metadata = _metadata(recording, hints)
+    if marks and hints.cropping:
+        first = round((hints.start or 0.0) * rate)
+        metadata["annotations"] = annotations_within(marks, first / rate, hints.stop or math.inf)
     if units:
         metadata["units"] = units
     ecg = ECG(signal, rate, tuple(names), metadata)

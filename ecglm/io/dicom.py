@@ -267,7 +267,7 @@ def _recording(path: Path, opened: _Object, hints: Hints) -> Recording:
     if filters := _filters(used[0].item):
         metadata["filters"] = filters
     beats = [group for group in groups if group.derived and group not in used]
-    _take_annotations(dataset, metadata, used)
+    _take_annotations(dataset, metadata, used, hints.sampling_rate)
     _take_beats(metadata, beats, warnings)
     return Recording(
         path,
@@ -522,7 +522,9 @@ def _filters(item: Dataset) -> dict[str, float]:
     return {key: value for key, value in found.items() if value}
 
 
-def _take_annotations(dataset: Dataset, metadata: dict[str, Any], used: list[_Group]) -> None:
+def _take_annotations(
+    dataset: Dataset, metadata: dict[str, Any], used: list[_Group], given_rate: float | None
+) -> None:
     """The device's statements and measurements, and what it marked in the recording, into the metadata."""
     statements: list[str] = []
     reports: list[str] = []
@@ -539,12 +541,13 @@ def _take_annotations(dataset: Dataset, metadata: dict[str, Any], used: list[_Gr
             list(channels) if isinstance(channels, (list, tuple)) or hasattr(channels, "__len__") else []
         )
         group = groups.get(channels[0]) if channels else None
-        if positions and group is not None and group.rate:
+        rate = given_rate or (group.rate if group else None)
+        if positions and group is not None and rate:
             start = min(each.offset for each in used)
-            onset = (positions[0] - 1) / group.rate + group.offset - start  # positions are counted from 1
+            onset = (positions[0] - 1) / rate + group.offset - start  # positions are counted from 1
             mark: dict[str, Any] = {"onset": onset, "duration": None, "text": text or meaning}
             if len(positions) > 1 and str(item.get("TemporalRangeType") or "") in ("SEGMENT", "MULTISEGMENT"):
-                mark["duration"] = (positions[1] - positions[0]) / group.rate
+                mark["duration"] = (positions[1] - positions[0]) / rate
             marks.append(mark)
         elif positions:
             continue  # in a median beat

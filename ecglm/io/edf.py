@@ -154,7 +154,6 @@ def _recording(path: Path, file: IO[bytes], hints: Hints) -> Recording:
         assumed=assumed,
         warnings=warnings,
         cropped=cropped,
-        keep_padding=bool(notes),  # annotations count from the beginning
         rows=block,
     )
 
