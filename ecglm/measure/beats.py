@@ -177,9 +177,11 @@ def _search_back(found: np.ndarray, height: np.ndarray, level: np.ndarray, keep:
     if len(keep) < 3:
         return keep
     at = found[keep]
-    gaps = np.diff(at)
+    gaps = at[1:] - at[:-1]
+    if gaps.max() <= 1.6 * gaps.min():
+        return keep
     around = np.arange(len(gaps))[:, None] + np.arange(-4, 5)
-    usual = middle(gaps[np.clip(around, 0, len(gaps) - 1)], axis=1)
+    usual = middle(gaps[np.minimum(np.maximum(around, 0), len(gaps) - 1)], axis=1)
     extra: list[int] = []
     for i in np.flatnonzero(gaps > 1.6 * usual):
         a, b = at[i] + round(0.36 * _HZ), at[i + 1] - round(0.28 * _HZ)
@@ -197,6 +199,7 @@ def _on_the_peak(band: np.ndarray, peaks: np.ndarray) -> np.ndarray:
     power = np.square(band)
     # leads by their own size, so that one tall lead does not decide alone
     together = 1 / (power.mean(1) + np.float32(1e-18)) @ power
-    index = np.clip(peaks[:, None] + np.arange(-reach, reach + 1), 0, band.shape[1] - 1)
+    index = peaks[:, None] + np.arange(-reach, reach + 1)
+    index = np.minimum(np.maximum(index, 0), band.shape[1] - 1)
     best = index[np.arange(len(peaks)), together[index].argmax(1)]
     return best * COARSE + COARSE // 2

@@ -71,7 +71,7 @@ def delineate(working: Working, r_peaks: np.ndarray) -> Delineation:
     if usable.sum() > 3:  # the middle one of the leads' peaks: with two leads it would be the earlier one
         peaks = np.sort(marks[:, usable, 1, 1], axis=1)
         to_the_sample = np.rint(peaks[:, (peaks.shape[1] - 1) // 2]).astype(int)
-    if (np.diff(to_the_sample) > 0).all():  # in fibrillation one may pass the next
+    if (to_the_sample[1:] > to_the_sample[:-1]).all():  # in fibrillation one may pass the next
         r_peaks = to_the_sample
     record_marks[:, 1, 1] = r_peaks
     return Delineation(r_peaks, anchors, marks, present, record_marks, record_present, shape)
@@ -97,12 +97,11 @@ def _together(marks: np.ndarray, present: np.ndarray, usable: np.ndarray) -> np.
 
 def _largest(working: Working, qrs: np.ndarray) -> np.ndarray:
     """(beats,) where the leads together are farthest from their level at QRS onset, within 12 ms."""
-    fine = working.fine[working.usable]
+    fine = working.fine
     last = fine.shape[1] - 1
-    at = np.rint(qrs[:, 1]).astype(int)
-    index = np.clip(at[:, None] + np.arange(-6, 7), 0, last)
-    onset = np.clip(np.rint(qrs[:, 0]).astype(int), 0, last)
-    away = fine[:, index] - fine[:, onset][..., None]
+    onset, at = np.rint(qrs[:, :2]).astype(int).T
+    index = np.minimum(np.maximum(at[:, None] + np.arange(-6, 7), 0), last)
+    away = fine[:, index] - fine[:, np.minimum(np.maximum(onset, 0), last), None]
     size = np.einsum("lbs,lbs->l", away, away)[:, None, None] + 1e-9
     best = (np.square(away) / size).sum(0).argmax(1)
     return index[np.arange(len(index)), best]

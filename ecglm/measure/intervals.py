@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -63,9 +64,9 @@ def axis(area: dict[str, float]) -> float | None:
         avf = three + one / 2
     else:
         avf = area.get("aVF")
-    if avf is None or np.hypot(one, avf) < 1e-4:
+    if avf is None or math.hypot(one, avf) < 1e-4:
         return None
-    return float(np.degrees(np.arctan2(2 * avf / np.sqrt(3), one)))
+    return math.degrees(math.atan2(2 * avf / math.sqrt(3), one))
 
 
 def components(values: np.ndarray) -> list[list[tuple[float, float]]]:
@@ -79,10 +80,12 @@ def components(values: np.ndarray) -> list[list[tuple[float, float]]]:
         order, neighbours of one sign joined.
     """
     up = values > 0
-    begins = np.flatnonzero(np.diff(up, axis=1, prepend=~up[:, :1]))
+    turns = np.ones(values.shape, bool)
+    turns[:, 1:] = up[:, 1:] != up[:, :-1]
+    begins = np.flatnonzero(turns)
     flat = values.ravel()
     peaks = np.where(up.ravel()[begins], np.maximum.reduceat(flat, begins), np.minimum.reduceat(flat, begins))
-    lengths = np.diff(begins, append=flat.size)
+    lengths = np.concatenate([begins[1:], [flat.size]]) - begins
     large = (np.abs(peaks) >= _SMALLEST) & (lengths >= _SHORTEST)
     runs: list[list[tuple[float, float]]] = [[] for _ in values]
     lead = (begins[large] // values.shape[1]).tolist()
@@ -117,9 +120,9 @@ def name_components(parts: list[tuple[float, float]]) -> tuple[dict[str, float],
         letters.append(letter if abs(peak) >= largest / 2 else letter.lower())
         if key == "s2":  # the deeper one is the S that voltages are measured on
             if peak < out.get("s_amplitude", 0.0):
-                out["s_amplitude"], out["s_duration"] = peak, duration
+                out["s_amplitude"], out["s_duration"] = round(peak, 4), duration
             continue
-        out[f"{key}_amplitude"], out[f"{key}_duration"] = peak, duration
+        out[f"{key}_amplitude"], out[f"{key}_duration"] = round(peak, 4), duration
     return out, "".join(letters)
 
 
@@ -127,7 +130,7 @@ def measure_leads(
     names: list[str],
     beats: np.ndarray,
     record: dict[str, tuple[int, int, int] | None],
-    by_lead: list[dict[str, tuple[float, float] | None]],
+    by_lead: np.ndarray,
     usable: np.ndarray,
 ) -> tuple[dict[str, LeadMeasurements], dict[str, dict[str, float]]]:
     """All that is measured on median beats.
@@ -136,7 +139,8 @@ def measure_leads(
         names: of the leads.
         beats: (leads, MEDIAN_WIDTH) mV.
         record: onset, peak and offset of P, QRS, T of all leads together, in samples of the median beat.
-        by_lead: (onset, offset) of P, QRS, T in each lead, in samples of the median beat.
+        by_lead: (leads, 3, 2) onset and offset of P, QRS, T in each lead, in samples of the median beat; NaN
+            where there is none.
         usable: (leads,).
 
     Returns:
@@ -151,38 +155,32 @@ def measure_leads(
     j = flat[:, min(off - 1, last) : min(off + 2, last + 1)].mean(1)
     j60 = flat[:, min(off + 28, last) : min(off + 33, last + 1)].mean(1)
     complexes = flat[:, on : off + 1]
-    net, heights = {"QRS": complexes.sum(1)}, {}
+    net = {"QRS": complexes.sum(1)}
+    begin, end = by_lead[..., 0].T, by_lead[..., 1].T
+    columns = {"st_j": j, "st_j60": j60, "st_slope": (j60 - j) / 0.06, "qrs": (end[1] - begin[1]) * _MS}
     t, p = record["T"], record["P"]
     if t is not None and t[0] <= t[2]:
         waves = flat[:, t[0] : t[2] + 1]
-        net["T"], heights["T"] = waves.sum(1), _larger(waves)
+        net["T"] = waves.sum(1)
+        columns["t_duration"] = (end[2] - begin[2]) * _MS
+        columns["t_amplitude"] = np.where(np.isnan(begin[2]), np.nan, _larger(waves))
+        columns["qt"] = (end[2] - begin[1]) * _MS
     if p is not None:
         waves = beats[:, p[0] : p[2] + 1] - beats[:, max(p[0] - 3, 0) : p[0] + 1].mean(1)[:, None]
-        tilt = np.linspace(0, 1, waves.shape[1])
-        net["P"], heights["P"] = (waves - waves[:, -1:] * tilt).sum(1), _larger(waves)
-    levels = np.stack([j, j60, (j60 - j) / 0.06], axis=1).tolist()
+        tilt = np.arange(waves.shape[1]) / max(waves.shape[1] - 1, 1)
+        net["P"] = (waves - waves[:, -1:] * tilt).sum(1)
+        columns["p_duration"] = (end[0] - begin[0]) * _MS
+        columns["p_amplitude"] = np.where(np.isnan(begin[0]), np.nan, _larger(waves))
+        columns["pr"] = (begin[1] - begin[0]) * _MS
+    rows = np.round(np.stack(list(columns.values()), axis=1), 4).tolist()
     leads = {}
     for k, (name, parts) in enumerate(zip(names, components(complexes), strict=True)):
         if not usable[k]:
             leads[name] = LeadMeasurements()
             continue
         values, letters = name_components(parts)
-        values["st_j"], values["st_j60"], values["st_slope"] = levels[k]
-        marks = {kind: found for kind, found in by_lead[k].items() if found and kind in net}
-        for kind, height in heights.items():
-            if kind in marks:
-                begin, end = marks[kind]
-                values[f"{kind.lower()}_amplitude"] = height[k]
-                values[f"{kind.lower()}_duration"] = (end - begin) * _MS
-        if "QRS" in marks:
-            begin, end = marks["QRS"]
-            values["qrs"] = (end - begin) * _MS
-            if "P" in marks:
-                values["pr"] = (begin - marks["P"][0]) * _MS
-            if "T" in marks:
-                values["qt"] = (marks["T"][1] - begin) * _MS
-        rounded = {key: round(value, 4) for key, value in values.items()}
-        leads[name] = LeadMeasurements(**rounded, morphology=letters, median_beat=flat[k])
+        values |= {key: value for key, value in zip(columns, rows[k], strict=True) if not math.isnan(value)}
+        leads[name] = LeadMeasurements(**values, morphology=letters, median_beat=flat[k])
     areas = {
         kind: {name: area for name, area, good in zip(names, each.tolist(), usable, strict=True) if good}
         for kind, each in net.items()
@@ -190,11 +188,10 @@ def measure_leads(
     return leads, areas
 
 
-def _larger(waves: np.ndarray) -> list[float]:
+def _larger(waves: np.ndarray) -> np.ndarray:
     """The extremum of each row that lies farther from zero."""
     high, low = waves.max(1), waves.min(1)
-    larger: list[float] = np.where(high >= -low, high, low).tolist()
-    return larger
+    return np.where(high >= -low, high, low)
 
 
 def voltages(leads: dict[str, LeadMeasurements]) -> dict[str, float | None]:
@@ -236,16 +233,16 @@ def rhythm(rr: np.ndarray, shape: np.ndarray, has_p: np.ndarray) -> RhythmStatis
     normal = (shape[1:] == 0) & (shape[:-1] == 0)
     nn = rr[normal]
     pairs = normal[1:] & normal[:-1]
-    steps = np.diff(rr)[pairs]
+    steps = (rr[1:] - rr[:-1])[pairs]
     out: dict[str, Any] = {}
     if len(nn) >= 3:
         mean = nn.sum() / len(nn)
         squares = np.square(nn - mean).sum()
-        out["sdnn"] = round(float(np.sqrt(squares / (len(nn) - 1))), 1)
-        out["regular"] = bool(np.sqrt(squares / len(nn)) < 0.1 * mean)
+        out["sdnn"] = round(math.sqrt(squares / (len(nn) - 1)), 1)
+        out["regular"] = bool(math.sqrt(squares / len(nn)) < 0.1 * mean)
     if len(steps) >= 2:
-        out["rmssd"] = round(float(np.sqrt(np.mean(np.square(steps)))), 1)
-        out["pnn50"] = round(float(100 * (np.abs(steps) > 50).mean()), 1)
+        out["rmssd"] = round(math.sqrt(np.square(steps).sum() / len(steps)), 1)
+        out["pnn50"] = round(100 * float((np.abs(steps) > 50).mean()), 1)
     return RhythmStatistics(
         rr_min=round(float(rr.min()), 1),
         rr_max=round(float(rr.max()), 1),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -67,7 +67,8 @@ def measure(ecg: ECG) -> Measurements:
 
 def _given(samples: np.ndarray, working: Working, num_samples: int) -> np.ndarray:
     """Samples of the working signal as samples of the given recording."""
-    return np.clip(np.rint(samples * working.factor), 0, max(num_samples - 1, 0)).astype(int)
+    given = np.rint(samples * working.factor)
+    return np.minimum(np.maximum(given, 0), max(num_samples - 1, 0)).astype(int)
 
 
 def _narrow_first(waves: Delineation) -> Delineation:
@@ -90,13 +91,16 @@ def _record(ecg: ECG, working: Working, waves: Delineation) -> tuple[dict[str, A
     r_peaks = waves.r_peaks
     reasons: dict[str, str] = {}
     main = waves.shape == 0
+    # the record's waves first, then the leads'
+    marks = np.concatenate([waves.record_marks[:, None], waves.marks], axis=1)
+    present = np.concatenate([waves.record_present[:, None], waves.present], axis=1)
     rr = np.diff(r_peaks) * _MS
     out: dict[str, Any] = {
         "r_peaks": tuple(_given(r_peaks, working, ecg.num_samples).tolist()),
         "rr_series": tuple(np.round(rr, 1).tolist()),
         "beat_shapes": tuple(waves.shape.tolist()),
         "rhythm": intervals.rhythm(rr, waves.shape, waves.record_present[:, 0]),
-        "waves": list(_waves(ecg, working, waves)),
+        "waves": _waves(_given(marks[present], working, ecg.num_samples), present, ecg.leads),
     }
     if len(rr):
         mean = float(rr.mean())
@@ -108,9 +112,9 @@ def _record(ecg: ECG, working: Working, waves: Delineation) -> tuple[dict[str, A
     main &= offset < working.fine.shape[1] - intervals.BASELINE
     if not main.any():
         return out, reasons | {"qrs": "no QRS complex lies in the recording as a whole"}
-    record = _typical_marks(waves, main)
-    by_lead = _marks_by_lead(waves, main)
-    beats = intervals.median_beats(working.fine, waves.anchors[main])
+    anchors = waves.anchors[main]
+    record, by_lead = _typical_marks(marks[main], present[main], anchors)
+    beats = intervals.median_beats(working.fine, anchors)
     leads, areas = intervals.measure_leads(list(ecg.leads), beats, record, by_lead, working.usable)
     p, qrs, t = record["P"], record["QRS"], record["T"]
     assert qrs is not None, "the beats that are measured have a QRS"
@@ -139,45 +143,45 @@ def _record(ecg: ECG, working: Working, waves: Delineation) -> tuple[dict[str, A
     return out, reasons
 
 
-def _typical_marks(waves: Delineation, main: np.ndarray) -> dict[str, tuple[int, int, int] | None]:
-    """Onset, peak, offset of the record's waves in the median beat: the median of these beats'."""
-    relative = waves.record_marks[main] - (waves.anchors[main] - MEDIAN_R)[:, None, None]
-    out: dict[str, tuple[int, int, int] | None] = {}
-    for k, kind in enumerate(KINDS):
-        has = waves.record_present[main, k]
-        if np.count_nonzero(has) < _WAVE_SHARE * len(has):
-            out[kind] = None
-        else:
-            marks = np.clip(np.rint(middle(relative[has, k])), 0, intervals.MEDIAN_WIDTH - 1)
-            on, peak, off = marks.astype(int).tolist()
-            out[kind] = (on, peak, off)
-    return out
+def _typical_marks(
+    marks: np.ndarray, present: np.ndarray, anchors: np.ndarray
+) -> tuple[dict[str, tuple[int, int, int] | None], np.ndarray]:
+    """Where the waves lie in the median beat: the median of the beats' marks, of an even number the earlier
+    one in the leads.
+
+    Args:
+        marks: (beats, 1 + leads, 3 kinds, 3) of the record and the leads.
+        present: (beats, 1 + leads, 3).
+        anchors: (beats,) samples that come to lie at `MEDIAN_R`.
+
+    Returns:
+        Onset, peak, offset of the record's waves, and (leads, 3, 2) onset and offset of the leads'; None and
+        NaN where less than half of the beats have the wave.
+    """
+    relative = marks - (anchors - MEDIAN_R)[:, None, None, None]
+    ordered = np.sort(np.where(present[..., None], relative, np.inf), axis=0)
+    count = present.sum(0)
+    often = count >= _WAVE_SHARE * len(present)
+    row, kind = np.arange(len(count))[:, None], np.arange(len(KINDS))
+    low, high = ordered[(count - 1) // 2, row, kind], ordered[count // 2, row, kind]
+    usual = np.minimum(np.maximum(np.rint((low[0] + high[0]) / 2), 0), intervals.MEDIAN_WIDTH - 1)
+    record = zip(KINDS, usual.astype(int).tolist(), often[0].tolist(), strict=True)
+    return (
+        {kind: (on, peak, off) if there else None for kind, (on, peak, off), there in record},
+        np.where(often[1:, :, None], low[1:, :, ::2], np.nan),
+    )
 
 
-def _marks_by_lead(waves: Delineation, main: np.ndarray) -> list[dict[str, tuple[float, float] | None]]:
-    """Onset and offset in each lead's median beat."""
-    relative = waves.marks[main][..., ::2] - (waves.anchors[main] - MEDIAN_R)[:, None, None, None]
-    has = waves.present[main]
-    values = np.where(has[..., None], relative, np.inf)
-    values.sort(axis=0)
-    count = has.sum(0)
-    enough = (count * 2 >= main.sum()) & (count > 0)
-    low = np.maximum(count - 1, 0) // 2
-    usual = np.take_along_axis(values, low[None, :, :, None], axis=0)[0].tolist()
-    return [
-        {kind: tuple(usual[lead][k]) if enough[lead, k] else None for k, kind in enumerate(KINDS)}  # type: ignore[misc]
-        for lead in range(len(usual))
-    ]
+def _waves(samples: np.ndarray, present: np.ndarray, leads: tuple[str, ...]) -> list[Wave]:
+    """In order of beats; of each beat the record's waves first, then the leads'.
 
-
-def _waves(ecg: ECG, working: Working, waves: Delineation) -> Iterator[Wave]:
-    """In order of beats; of each beat the record's waves first, then the leads'."""
-    names: list[str | None] = [None, *ecg.leads]
-    marks = np.concatenate([waves.record_marks[:, None], waves.marks], axis=1)
-    present = np.concatenate([waves.record_present[:, None], waves.present], axis=1)
+    Args:
+        samples: (waves, 3) onset, peak, offset of those that are present.
+        present: (beats, 1 + leads, 3 kinds).
+        leads: their names.
+    """
     beat, lead, kind = np.nonzero(present)
-    samples = _given(marks[beat, lead, kind], working, ecg.num_samples)
-    on, peak, off = samples.T.tolist()
-    which = [names[k] for k in lead.tolist()]
-    kinds = [KINDS[k] for k in kind.tolist()]
-    return map(Wave, which, kinds, on, peak, off, beat.tolist())
+    names = np.array([None, *leads], object)[lead], np.array(KINDS, object)[kind]
+    columns = (*names, *samples.T, beat)
+    # what `Wave(…)` does, without a call of Python for each of hundreds
+    return list(map(partial(tuple.__new__, Wave), zip(*(c.tolist() for c in columns), strict=True)))

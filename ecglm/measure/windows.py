@@ -37,12 +37,9 @@ def cut(signal: np.ndarray, first: np.ndarray, width: int) -> np.ndarray:
     if before or after:
         ends = np.repeat(signal[:, :1], before, axis=1), np.repeat(signal[:, -1:], after, axis=1)
         signal = np.concatenate([ends[0], signal, ends[1]], axis=1)
-    every = np.lib.stride_tricks.as_strided(
-        signal,
-        (signal.shape[1] - width + 1, len(signal), width),
-        (signal.strides[1], *signal.strides),
-        writeable=False,
-    )
+    signal = np.ascontiguousarray(signal)
+    shape = (signal.shape[1] - width + 1, len(signal), width)
+    every = np.ndarray(shape, signal.dtype, signal, strides=(signal.strides[1], *signal.strides))
     return every[first + before]
 
 

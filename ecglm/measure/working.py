@@ -47,12 +47,15 @@ def prepare(ecg: ECG) -> Working:
     signal, sampling_rate = ecg.signal, ecg.sampling_rate
     if signal.shape[1] < 2:
         signal = np.zeros((len(signal), 2), np.float32)
-    known = np.abs(signal) < LARGEST
-    known[[name in ecg.metadata.get("units", {}) for name in ecg.leads]] = False
-    complete = known.all()
-    usable = np.ones(len(signal), bool) if complete else known.mean(1) > 0.5
-    filled = signal if complete else fill_missing(np.where(known, signal, np.float32(np.nan)))
-    usable &= filled.max(1) - filled.min(1) > FLAT
+    highest, lowest = signal.max(1), signal.min(1)
+    units = ecg.metadata.get("units")
+    if units or not ((highest < LARGEST) & (lowest > -LARGEST)).all():
+        known = np.abs(signal) < LARGEST
+        known[[name in (units or {}) for name in ecg.leads]] = False
+        filled = fill_missing(np.where(known, signal, np.float32(np.nan)))
+        usable = (known.mean(1) > 0.5) & (filled.max(1) - filled.min(1) > FLAT)
+    else:
+        filled, usable = signal, highest - lowest > FLAT
     if not usable.all():
         filled = np.where(usable[:, None], filled, np.float32(0))
     fine, spikes = _without_spikes(_at_working_rate(filled, sampling_rate))
@@ -130,6 +133,8 @@ def _without_spikes(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _tall_spikes(signal: np.ndarray, step: np.ndarray) -> np.ndarray:
     """Where the leads together leap as no heart does, from rest 6 ms before; `step` as in the caller."""
     at = np.flatnonzero(step[6:-9] > _TALL * len(signal)) + 6
+    if not len(at):
+        return at
     at = at[np.abs(signal[:, at - 3] - signal[:, at - 6]).sum(0) < 0.2 * step[at]]
     return at[np.diff(at, prepend=-100) > 20] + 1
 
