@@ -13,6 +13,7 @@ from scipy.io import savemat
 from standard_files import wfdb_bytes
 
 from ecglm import ECG, LEADS_12, ECGFileError, read, write
+from ecglm.io.deidentify import deidentify
 
 LINES = "\n".join(f"rec.dat 16 1000/mV 16 0 0 0 0 {name}" for name in ("I", "II"))
 
@@ -311,6 +312,18 @@ def test_segments_of_several_layouts_and_gaps(tmp_path):
         read(tmp_path / "multi", start=0.002, stop=0.012).signal, np.array(expected)[:, 1:6], rtol=1e-6
     )
     np.testing.assert_array_equal(read(wfdb.rdrecord(str(tmp_path / "multi"), m2s=False)).signal, ecg.signal)
+
+
+def test_a_header_whose_lines_end_in_carriage_returns(tmp_path):
+    path = make(tmp_path, [[1, 2], [3, 4]], LINES, comments="# Age: 56\n#Sex: M\n")
+    header = (tmp_path / "rec.hea").read_bytes()
+    for end in (b"\r", b"\r\n"):
+        (tmp_path / "rec.hea").write_bytes(header.replace(b"\n", end))
+        ecg = read(path)
+        np.testing.assert_allclose(ecg.signal * 1000, [[1, 2], [3, 4]])
+        assert (ecg.metadata["age"], ecg.metadata["sex"]) == (56, "male")
+        done = deidentify(path, tmp_path / "out", f"a-{len(end)}")
+        np.testing.assert_array_equal(read(done.path).signal, ecg.signal)
 
 
 def test_signals_with_several_samples_per_frame_keep_their_rate(tmp_path):

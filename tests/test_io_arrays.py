@@ -110,6 +110,7 @@ def test_a_table_without_words_needs_all_hints(tmp_path, ecg):
         ),
         ("dates", "timestamp,I/mV,II/mV", lambda k: f"2020-01-01 00:00:{k / RATE:09.6f}", "{:.5f}", ","),
         ("comments", "# Sampling rate: 500 Hz\n# units = mV\nI\tII", None, "{:.5f}", "\t"),
+        ("bars", "fs|500\nsample #|I (mV)|II (mV)", str, "{:.5f}", "|"),
         ("pandas", "# fs: 500\n# unit: mV\n,I,II", str, "{:.5f}", ","),
         ("counted", "# fs: 500\nsample #,I (mV),II (mV)", str, "{:.5f}", ","),
         ("blanks", "# fs: 500\n# unit: mV\nI II", None, "{:.5f}", " "),

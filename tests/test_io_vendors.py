@@ -623,6 +623,29 @@ def test_schiller(tmp_path, counts, io_samples):
     assert abs(device["median_beats"].lead("I").max() - 0.73) < 0.05
 
 
+# ---------------------------- what stands above the root
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_long_comments_above_the_root_hide_no_format(tmp_path, encoding):
+    path = tmp_path / "a.xml"
+    above = "<!-- a remark <b> -->\n" * 2000 + "<!DOCTYPE AnnotatedECG SYSTEM 'a.dtd'>"
+    path.write_text(aecg(a_set({"II": "1 2 3"}), head=above), encoding=encoding)
+    assert read(path).leads == ("II",)
+
+
+@pytest.mark.parametrize(
+    "above", ["<!--", "<!DOCTYPE a [", "<!DOCTYPE ", "<!DOCTYPE a [" + "] " * 90_000, "<"]
+)
+def test_what_never_comes_to_a_root_is_refused_at_once(tmp_path, above):
+    path = tmp_path / "a.xml"
+    path.write_text(above.ljust(1 << 20))
+    began = time.process_time()
+    with pytest.raises(ECGFileError, match="no format"):
+        read(path)
+    assert time.process_time() - began < 1
+
+
 # ---------------------------- hostile XML
 
 ENTITIES = '<!DOCTYPE a [<!ENTITY b "boom"><!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;">]>'

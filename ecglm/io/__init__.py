@@ -35,6 +35,7 @@ FORMATS = (
 """The files of the formats, in the order in which they are asked; each is imported only when it is."""
 
 _NO_HINTS = Hints()
+_MAX_PROLOG = 1 << 18  # bytes above the root of an XML file
 _WRITERS = {
     "": "wfdb",
     ".hea": "wfdb",
@@ -136,6 +137,8 @@ def recognise(path: str | os.PathLike) -> tuple[Path, Any]:
             return header, wfdb
         with open(text, "rb", buffering=0) as file:
             head = file.read(HEAD_BYTES)
+            if len(head) == HEAD_BYTES and (b"<" in head[:4] or head.lstrip().startswith(b"<")):
+                head = _whole_prolog(head, file)
     except (
         OSError,
         ValueError,
@@ -154,6 +157,11 @@ def recognise(path: str | os.PathLike) -> tuple[Path, Any]:
     if wfdb.find_header(path):  # e.g. an annotation file of a record
         return path, wfdb
     raise ECGFileError(_foreign(path, head))
+
+
+def _whole_prolog(head: bytes, file: Any) -> bytes:
+    """The beginning of an XML file, up to its root also where long comments stand above that."""
+    return head if _module("_xml").root_name(head) else head + file.read(_MAX_PROLOG - len(head))
 
 
 @lru_cache

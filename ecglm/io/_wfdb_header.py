@@ -108,8 +108,7 @@ def read_header(path: Path) -> Header:
     if len(content) > MAX_HEADER_BYTES:
         raise ECGFileError(f"{path}: a WFDB header has less than 1 MB, this file has more; it is no header")
     lines, comments = [], []
-    for line in content.decode("utf-8-sig", "replace").split("\n"):
-        line = line.strip()
+    for line in lines_of(content):
         if len(line) > MAX_LINE:
             raise ECGFileError(f"{path}: a line has {len(line):,} characters; this is no WFDB header")
         if line.startswith("#"):
@@ -134,6 +133,12 @@ def read_header(path: Path) -> Header:
             raise _cut_short(path, num_signals, len(described), "signals")
         header.signals = [_signal_line(header, line, row) for row, line in enumerate(described, start=1)]
     return header
+
+
+def lines_of(content: bytes) -> list[str]:
+    """The lines of a header, without blanks around them; in some old ones they end in carriage returns."""
+    end = "\n" if b"\n" in content else "\r"
+    return [line.strip() for line in content.decode("utf-8-sig", "replace").split(end)]
 
 
 def _cut_short(path: Path, expected: int, there: int, what: str) -> ECGFileError:

@@ -18,7 +18,7 @@ from ecglm.io._common import MAX_SAMPLES, Channel, millivolts, parse_xml
 
 LARGEST = 1e15
 """Of what a file may count or scale by; beyond it float32 overflows."""
-_PROLOG = re.compile(r"\s*(<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*(\[.*?\])?\s*>)", re.DOTALL)
+_PROLOG = re.compile(r"\s*(<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*(\[.*?\]\s*)?>)", re.DOTALL)
 _NAME = re.compile(r"\s*<([\w.:-]+)")
 _DATE = re.compile(r"(\d{4})-?(\d{2})-?(\d{2})(?:[T ]?(\d{2}):?(\d{2})(?::?(\d{2}))?)?")
 

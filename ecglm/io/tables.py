@@ -277,8 +277,8 @@ def _dialect(lines: list[str], lone: bool = False) -> tuple[str, str]:
     text = "\n".join(sample)
     if "\t" in text:
         delimiter = "\t"
-    elif ";" in text:
-        delimiter = ";"
+    elif ";" in text or "|" in text:
+        delimiter = ";" if ";" in text else "|"
     elif "," in text:
         # One number per line with a decimal comma, as watches set to German write it, and not two columns: no
         # names stand above with a comma between them, or one lead is expected and the first does not count.
@@ -368,7 +368,7 @@ def _read_preamble(path: Path, content: bytes, hints: Hints) -> _Table:
     table = _Table(delimiter, decimal, body=3 if content.startswith(b"\xef\xbb\xbf") else 0)
     for number, raw in enumerate(lines[: _MAX_PREAMBLE + 1]):
         line = raw.strip()
-        comment = line.startswith("#") and not re.match(r"#\s*[,;\t]", line)
+        comment = line.startswith("#") and not re.match(r"#\s*[,;|\t]", line)
         if not comment and line and not _is_counting(line, table) and _is_numeric(line, delimiter, decimal):
             table.by_rows = len(_fields(line, delimiter)) > MAX_LEADS + 1
             return table
@@ -396,7 +396,7 @@ def _read_words(line: str, table: _Table, comment: bool) -> None:
     fields = _fields(line, table.delimiter)
     pair = re.match(r"([^:=,;\t]{1,40})\s*[:=]\s*(.*)", line) if comment or len(fields) == 1 else None
     if pair is None and not comment and (len(fields) == 2 or table.delimiter == ";"):
-        pair = re.match(r"([^:=,;\t]{1,40})\s*[:=,;\t]\s*(.*)", line)
+        pair = re.match(r"([^:=,;|\t]{1,40})\s*[:=,;|\t]\s*(.*)", line)
     if pair:
         key = next((key for key, known in _KEYS_COMPILED.items() if known.match(pair[1].strip())), None)
         value = pair[2].strip().strip('"').strip()

@@ -14,6 +14,7 @@ import numpy as np
 
 from ecglm.ecg import ECG, ECGFileError, standard_lead
 from ecglm.io._common import quoted
+from ecglm.io._wfdb_header import MAX_HEADER_BYTES, lines_of
 from ecglm.io._wfdb_mat import resaved
 from ecglm.io._wfdb_signals import stored
 from ecglm.io.deidentify import MAX_AGE, Removal, safe_name
@@ -27,7 +28,6 @@ _INTEGER = re.compile(r"[-+]?\d{1,10}\Z")
 _RATE = re.compile(r"[\d.]{1,12}")
 _CODES = re.compile(r"\s*dx\s*:\s*(\d{6,18}(?:\s*,\s*\d{6,18})*)\s*\Z", re.IGNORECASE)  # SNOMED CT
 _RESTATED = re.compile(r"\s*(age|sex)\s*:\s*(\w{1,6}|\d{1,3})\s*\Z", re.IGNORECASE)
-_HEADER_BYTES = 1 << 20
 _UNPACKED = {"508": "80", "516": "16", "524": "24"}  # what FLAC's formats become
 
 
@@ -63,8 +63,7 @@ def keep(path: Path, folder: Path, name: str, removal: Removal, ecg: ECG) -> Pat
 def _lines(header: Path) -> tuple[list[str], list[str]]:
     """Lines and comments of a header."""
     with header.open("rb") as file:
-        text = file.read(_HEADER_BYTES).decode("utf-8", "replace")
-    stripped = [line.strip() for line in text.split("\n")]
+        stripped = lines_of(file.read(MAX_HEADER_BYTES))
     return (
         [line for line in stripped if line and not line.startswith("#")],
         [line[1:] for line in stripped if line.startswith("#")],
