@@ -155,6 +155,23 @@ def test_exchanged_electrodes_are_noticed(corpus, name):
     assert noticed >= 0.9 * len(corpus)
 
 
+def test_a_wide_qrs_is_no_exchange():
+    for condition in ("lbbb", "pacing_ventricular"):
+        said = [assess_quality(ecglm.simulate(condition, seed)).exchanged for seed in range(20)]
+        assert sum(name is not None for name in said) <= 1  # 4 and 8 of 40 when all were asked alike
+
+
+def test_two_cables_are_likelier_than_a_circle_of_three():
+    eight = [0, 1, *range(6, 12)]
+    arms = next(swap for swap in SWAPS if swap.name == "RA/LA")
+    named = []
+    for seed in range(20):
+        true = ecglm.simulate("lbbb", seed)
+        wrong = ECG(arms.matrix @ true.signal[eight], 500, tuple(LEADS_12[row] for row in eight))
+        named.append(assess_quality(derive_limb_leads(wrong)).exchanged)
+    assert named.count("RA/LA/LL") <= 1
+
+
 @pytest.mark.parametrize("rate", [100, 128, 250, 360, 1000, 10_000])
 def test_any_rate(rate):
     ecg = ecglm.simulate("normal", 3, sampling_rate=rate, noise=False)
