@@ -18,8 +18,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from ecglm import ECG, read, simulate
-from ecglm.ecg import derive_limb_leads
-from ecglm.io._checks import EIGHT_LEADS, cable_figures, check, steep_parts, suspects_cables
+from ecglm.ecg import derive_limb_leads, steep_parts
+from ecglm.io._checks import EIGHT_LEADS, cable_figures, check, suspects_cables
 
 # Potentials (RA, LA, LL) recorded where (RA, LA, LL) are connected; I = LA - RA, II = LL - RA.
 EXCHANGES = {

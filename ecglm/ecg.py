@@ -265,6 +265,48 @@ def _share(left_over: float, largest: float) -> float:
     return 0.0 if left_over <= _TINY**2 else float(np.sqrt(left_over / largest))
 
 
+# mV in 20 ms. Of twelve leads 99.8 % of PTB-XL's records lie in 0.38 to 2.5, of single leads in 0.14 to 4.8.
+_TWELVE_BOUNDS, _FEW_BOUNDS = (0.3, 3.0), (0.1, 6.0)
+STEEP_SECONDS = 20.0
+"""Of a recording: as much is looked at by `steep_parts`."""
+_STEP, _EVERY = 0.02, 0.008  # seconds: over which a slope is taken, and how often
+_BLOCK = round(2 / _EVERY)  # slopes that give one figure: those of 2 s
+
+
+def steep_parts(signal: np.ndarray, sampling_rate: float) -> np.ndarray:
+    """(leads, slopes) mV per 20 ms, every 8 ms: what changes that fast, the QRS, in at most 20 s.
+
+    Baseline, offsets and most of P and T fall out.
+    """
+    step, every = max(1, round(_STEP * sampling_rate)), max(1, round(_EVERY * sampling_rate))
+    last = min(round(STEEP_SECONDS * sampling_rate), signal.shape[1])
+    slopes: np.ndarray = signal[:, step:last:every] - signal[:, : max(last - step, 0) : every]
+    return slopes
+
+
+def amplitude_doubts(steep: np.ndarray) -> list[str]:
+    """A sentence where the millivolts of an ECG are hardly millivolts.
+
+    The steepest 20 ms of each 2 s, median over time and leads: a QRS of 1 mV has about 1 mV.
+
+    Args:
+        steep: of `steep_parts`; stretches that are unknown in a lead, which are zeros here, do not count.
+    """
+    blocks = max(steep.shape[1] // _BLOCK, 1)
+    size = np.abs(steep[:, : blocks * _BLOCK]).reshape(len(steep) * blocks, -1).max(axis=1).tolist()
+    size = [each for each in size if each > 0] or [0.0]
+    typical = sorted(size)[len(size) // 2]
+    low, high = _TWELVE_BOUNDS if len(steep) > 3 else _FEW_BOUNDS
+    if low <= typical <= high:
+        return []
+    rise = f"{float(f'{typical:.2g}'):g}"
+    return [
+        f"implausible amplitude: the QRS rises by {rise} mV in 20 ms, in scaled ECGs by {low:g} to "
+        f"{high:g} mV; the file's gain or unit is probably wrong (unit= overrides it: 'uV', or '1 uV' for "
+        "counts of that size)"
+    ]
+
+
 def names_that_fit(ecg: ECG) -> dict[str, str] | None:
     """Which names the six limb leads would have to bear for their equations to hold.
 

@@ -9,6 +9,7 @@ import pytest
 import ecglm
 from ecglm.ecg import ECG, LEADS_12, derive_limb_leads
 from ecglm.io import read
+from ecglm.io._checks import check
 from ecglm.measure.quality import FLAGS, assess_quality
 from ecglm.measure.segments import look, to_rate
 from ecglm.measure.swaps import SWAPS
@@ -292,6 +293,19 @@ def test_the_verdict_does_not_depend_on_the_gain(corpus):
     for ecg in corpus[:10]:
         seen = [assess_quality(replace(ecg, signal=ecg.signal * gain)) for gain in (1, 4)]
         assert seen[0].probability_unacceptable == pytest.approx(seen[1].probability_unacceptable, abs=0.02)
+
+
+@pytest.mark.parametrize("factor", [1000, 5, 0.15])
+def test_millivolts_that_are_none_are_said_as_the_reader_says_it(factor):
+    wrong = ecglm.simulate("normal", 3)
+    assert not any("amplitude" in reason for reason in ecglm.measure(wrong).quality.reasons)
+    wrong = replace(wrong, signal=wrong.signal * factor)
+    said = ecglm.measure(wrong).quality.reasons[0]
+    assert said in check(wrong) and said.startswith("implausible amplitude: the QRS rises by ")
+    gaps = wrong.signal.copy()
+    gaps[:, 1500:1900] = np.nan
+    gaps[4] = 0
+    assert ecglm.measure(replace(wrong, signal=gaps)).quality.reasons[0].startswith("implausible amplitude")
 
 
 @pytest.mark.parametrize("rate", [100, 250, 360, 500, 1000, 999.5])

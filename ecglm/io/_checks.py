@@ -13,7 +13,15 @@ from operator import mul
 
 import numpy as np
 
-from ecglm.ecg import ECG, LEADS_12, limb_lead_errors, names_that_fit
+from ecglm.ecg import (
+    ECG,
+    LEADS_12,
+    STEEP_SECONDS,
+    amplitude_doubts,
+    limb_lead_errors,
+    names_that_fit,
+    steep_parts,
+)
 
 EIGHT_LEADS = ("I", "II", *LEADS_12[6:])
 _EQUATIONS = {  # each lead by I and II
@@ -23,21 +31,7 @@ _EQUATIONS = {  # each lead by I and II
     "aVF": (-0.5, 1.0, "aVF is not II - I/2"),
 }
 _ALGEBRA_TOLERANCE = 0.1  # of the largest lead; see docs/experiments.md
-# mV in 20 ms. Of twelve leads 99.8 % of PTB-XL's records lie in 0.38 to 2.5, of single leads in 0.14 to 4.8.
-_TWELVE_BOUNDS, _FEW_BOUNDS = (0.3, 3.0), (0.1, 6.0)
-_WINDOW, _STEP, _EVERY = 20.0, 0.02, 0.008  # seconds: looked at, over which a slope is taken, and how often
-_BLOCK = round(2 / _EVERY)  # slopes that give one figure: those of 2 s
-
-
-def steep_parts(signal: np.ndarray, sampling_rate: float) -> np.ndarray:
-    """(leads, slopes) mV per 20 ms, every 8 ms: what changes that fast, the QRS, in at most 20 s.
-
-    Baseline, offsets and most of P and T fall out.
-    """
-    step, every = max(1, round(_STEP * sampling_rate)), max(1, round(_EVERY * sampling_rate))
-    last = min(round(_WINDOW * sampling_rate), signal.shape[1])
-    slopes: np.ndarray = signal[:, step:last:every] - signal[:, : max(last - step, 0) : every]
-    return slopes
+_LEAST_SLOPES = 250  # 2 s
 
 
 def cable_figures(products: Sequence[Sequence[float]]) -> list[float]:
@@ -135,13 +129,13 @@ def check(ecg: ECG) -> list[str]:
         return ["every lead is flat"]
     found = []
     if len(row) < len(leads):
-        longer = signal.shape[1] > _WINDOW * rate
+        longer = signal.shape[1] > STEEP_SECONDS * rate
         for number, name in enumerate(leads):
             if name not in row:
                 what = "unknown" if np.isnan(known[number]).all() else "flat"
-                found.append(f"lead {name} is {what}" + f" for the first {_WINDOW:g} s" * longer)
+                found.append(f"lead {name} is {what}" + f" for the first {STEEP_SECONDS:g} s" * longer)
         steep = steep[list(row.values())]
-    found += _amplitude(steep) + _ranges(ecg.signal)
+    found += amplitude_doubts(steep) + _ranges(ecg.signal)
     contradicting = _limb_leads(ecg, products, row)
     found += contradicting
     if not contradicting and all(name in row for name in EIGHT_LEADS):
@@ -150,29 +144,10 @@ def check(ecg: ECG) -> list[str]:
         if known is not steep:  # by what all eight know, if that is 2 s at least: no page of four columns
             known = known[rows]
             known = known[:, np.isfinite(known).all(axis=0)]
-            eight = (known @ known.T).tolist() if known.shape[1] >= _BLOCK else []
+            eight = (known @ known.T).tolist() if known.shape[1] >= _LEAST_SLOPES else []
         if eight and suspects_cables(eight):
             found += _exchanged(ecg)
     return found
-
-
-def _amplitude(steep: np.ndarray) -> list[str]:
-    """The steepest 20 ms of each 2 s, median over time and leads: a QRS of 1 mV has about 1 mV.
-
-    Stretches that are unknown in a lead, which are zeros here, do not count.
-    """
-    blocks = max(steep.shape[1] // _BLOCK, 1)
-    size = np.abs(steep[:, : blocks * _BLOCK]).reshape(len(steep) * blocks, -1).max(axis=1).tolist()
-    size = [each for each in size if each > 0] or [0.0]
-    typical = sorted(size)[len(size) // 2]
-    low, high = _TWELVE_BOUNDS if len(steep) > 3 else _FEW_BOUNDS
-    if low <= typical <= high:
-        return []
-    return [
-        f"implausible amplitude: the QRS rises by {typical:.2g} mV in 20 ms, in scaled ECGs by {low:g} to "
-        f"{high:g} mV; the file's gain or unit is probably wrong (unit= overrides it: 'uV', or '1 uV' for "
-        "counts of that size)"
-    ]
 
 
 def _ranges(signal: np.ndarray) -> list[str]:

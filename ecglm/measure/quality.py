@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from ecglm.ecg import ECG, LEADS_12, limb_lead_errors, names_that_fit
+from ecglm.ecg import ECG, LEADS_12, amplitude_doubts, limb_lead_errors, names_that_fit, steep_parts
 from ecglm.measure.middle import middle
 from ecglm.measure.quality_weights import INTERCEPT, WEIGHTS
 from ecglm.measure.segments import OF_BEND, RATE, SEGMENT, Segment, look, to_rate
@@ -40,6 +40,8 @@ NO_QRS = "no QRS complexes stand out: noise, another signal, fibrillation or sta
 """A reason of `Quality`, with which nothing is measured either."""
 
 _GRAVE: set[Flag] = {"missing", "flat", "saturated", "lead-off", "clipping", "possible swap"}
+
+_NO_HEART: set[Flag] = {"flat", "saturated", "lead-off"}
 
 # Limits, mV; a millimetre of paper is 0.1 mV. On PTB-XL 99.9 % of the leads have less mains, 95 % less wander
 # and 98 % less noise between the beats.
@@ -191,10 +193,19 @@ def _assess(ecg: ECG, names: list[str]) -> Quality:
         record = "borderline"
     hertz = dict(zip(judged_names, looks[0].mains_hz.tolist(), strict=True))
     reasons = [*problems, *cautions, *_in_words(flags, hertz)]
+    if share < 0.5:  # a wrong gain is no matter of the grade
+        reasons = _amplitude_doubts(ecg, flags) + reasons
     if record == "borderline" and not reasons:
         reasons.append("noise or artefacts may hide details")
     exchanged = swap.name if swap else None
     return Quality(record, tuple(reasons), _ordered(flags), probability, share, exchanged)
+
+
+def _amplitude_doubts(ecg: ECG, flags: dict[str, set[Flag]]) -> list[str]:
+    """By the leads that show a heart, as far as they are known."""
+    rows = [row for row, name in enumerate(ecg.leads) if not flags[name] & _NO_HEART]
+    steep = steep_parts(ecg.signal[rows], ecg.sampling_rate)
+    return amplitude_doubts(np.nan_to_num(steep, nan=0, posinf=0, neginf=0)) if steep.any() else []
 
 
 def _segments(signal: np.ndarray, sampling_rate: float) -> Iterator[np.ndarray]:
@@ -340,7 +351,7 @@ def _strangeness(seen: Segment) -> str:
 
 def _limb_lead_contradiction(ecg: ECG, flags: dict[str, set[Flag]]) -> tuple[str, bool]:
     """What speaks against the limb leads by their equations, and whether that makes them unreadable."""
-    usable = [name for name in ecg.leads if not flags[name] & {"missing", "flat", "saturated", "lead-off"}]
+    usable = [name for name in ecg.leads if not flags[name] & {"missing", *_NO_HEART}]
     if not {"I", "II"} <= set(usable):
         return "", False
     limbs = ecg.select([name for name in usable if name in LEADS_12[:6]])
