@@ -83,16 +83,13 @@ def _together(marks: np.ndarray, present: np.ndarray, usable: np.ndarray) -> np.
     values = np.where(some[..., None], marks, np.inf)
     values = np.sort(values, axis=1)
     count = some.sum(1)
-    out = np.empty((len(marks), 3, 3))
-    rows = np.arange(len(marks))[:, None]
-    kinds = np.arange(3)[None]
-    for mark in range(3):
-        at = _SHARES[:, mark] * (count - 1)
-        low = at.astype(int)
-        high = np.minimum(low + 1, count - 1)
-        a, b = values[rows, low, kinds, mark], values[rows, high, kinds, mark]
-        out[..., mark] = a + (at - low) * (b - a)
-    return out
+    beat, kind, mark = np.arange(len(marks))[:, None, None], np.arange(3)[:, None], np.arange(3)
+    last = count[..., None] - 1
+    at = _SHARES * last
+    low = at.astype(int)
+    a, b = values[beat, low, kind, mark], values[beat, np.minimum(low + 1, last), kind, mark]
+    together: np.ndarray = a + (at - low) * (b - a)
+    return together
 
 
 def _largest(working: Working, qrs: np.ndarray) -> np.ndarray:

@@ -26,6 +26,7 @@ CENTRE = 0.375
 """Samples of 8 ms between a mark and the middle of its block: blocks are counted from R rounded down."""
 _CHUNK = 256  # windows at a time: what they need stays in the processor's cache
 _CONVOLUTIONS = ("c1", "c2", "c3")
+_BESIDE = (4, 3, 2)  # samples that the kernel of each sees on either side of its middle
 _NEAR = np.arange(-8, 9)  # samples of 8 ms around the most likely one
 _SIZES = np.repeat([high - low for low, high in RANGES], 3)
 _STARTS = np.cumsum(_SIZES) - _SIZES  # of each mark's likelihoods among the outputs
@@ -50,14 +51,13 @@ class View(NamedTuple):
         size = np.broadcast_to(self.size[:, None], self.own.shape)
         return np.stack([self.own, self.typical[group], size], axis=2)
 
-    def of(self, beats: slice, group: np.ndarray) -> np.ndarray:
-        """(samples, 3, beats, leads), as the network is run on some of the beats."""
-        own, group = np.arcsinh(self.own[beats]), group[beats]
-        out = np.empty((own.shape[2], CHANNELS, *own.shape[:2]), np.float32)
+    def write(self, out: np.ndarray, beats: slice, group: np.ndarray) -> None:
+        """Some of the beats to (samples, 3, beats · leads), as the network is run on them."""
+        own = np.arcsinh(self.own[beats])
+        out = out.reshape(*out.shape[:2], *own.shape[:2])
         out[:, 0] = own.transpose(2, 0, 1)
-        out[:, 1] = np.arcsinh(self.typical).transpose(2, 0, 1)[:, group]
+        out[:, 1] = np.arcsinh(self.typical).transpose(2, 0, 1)[:, group[beats]]
         out[:, 2] = np.arcsinh(self.size[beats]).T[:, :, None]
-        return out
 
 
 def relative(wide: np.ndarray, close: np.ndarray, group: np.ndarray, usable: np.ndarray) -> tuple[View, View]:
@@ -102,7 +102,7 @@ def run(wide: View, close: View, group: np.ndarray, scalars: np.ndarray) -> np.n
     """
     step = max(_CHUNK // wide.own.shape[1], 1)
     chunks = [slice(i, i + step) for i in range(0, len(group), step)]
-    parts = [_forward(wide.of(k, group), close.of(k, group), scalars[k]) for k in chunks]
+    parts = [_forward(wide, close, group, scalars, k) for k in chunks]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
@@ -149,41 +149,44 @@ def arrange(stored: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return layers
 
 
-def _forward(wide: np.ndarray, close: np.ndarray, scalars: np.ndarray) -> np.ndarray:
-    """(beats · leads, outputs) of some beats, from (samples, 3, beats, leads).
+def _forward(wide: View, close: View, group: np.ndarray, scalars: np.ndarray, beats: slice) -> np.ndarray:
+    """(beats · leads, outputs) of some beats; arguments as of `run`.
 
     The windows come last throughout: so every step of a convolution is a product with a part of its input
-    that needs no copy.
+    that needs no copy, and each layer writes to where the next one reads.
     """
     w = _weights()
-    beats, leads = wide.shape[2:]
-    h, around = wide.reshape(len(wide), CHANNELS, -1), np.zeros((CHANNELS, 1), np.float32)
-    for name in _CONVOLUTIONS:
-        h, around = _convolve(h, around, w[name], w[f"{name}_floor"]), w[f"{name}_floor"]
-    one = np.ones((1, beats * leads), np.float32)
-    x = [h, close, scalars.T.repeat(leads, axis=1), one]
-    hidden = w["d1"] @ np.concatenate([part.reshape(-1, beats * leads) for part in x])
+    leads, scalars = wide.own.shape[1], scalars[beats]
+    n = len(scalars) * leads
+    x = np.zeros((WIDTH + 2 * _BESIDE[0], CHANNELS, n), np.float32)
+    wide.write(x[_BESIDE[0] : -_BESIDE[0]], beats, group)
+    for name, beside in zip(_CONVOLUTIONS, (*_BESIDE[1:], 0), strict=True):
+        x = _convolve(x, w[name], w[f"{name}_floor"], beside)
+    closer = np.empty((close.own.shape[2], CHANNELS, n), np.float32)
+    close.write(closer, beats, group)
+    one = np.ones((1, n), np.float32)
+    parts = [x.reshape(-1, n), closer.reshape(-1, n), scalars.T.repeat(leads, axis=1), one]
+    hidden = w["d1"] @ np.concatenate(parts)
     out: np.ndarray = np.concatenate([np.maximum(hidden, 0), one]).T @ w["out"]
     return out
 
 
-def _convolve(x: np.ndarray, around: np.ndarray, kernel: np.ndarray, floor: np.ndarray) -> np.ndarray:
-    """(samples, channels in, windows) → (samples / 2, channels out, windows).
+def _convolve(x: np.ndarray, kernel: np.ndarray, floor: np.ndarray, beside: int) -> np.ndarray:
+    """(samples, channels in, windows) → (samples / 2, channels out, windows), with what stands beside them.
 
     Args:
         x: what is convolved.
-        around: (channels in, 1) what stands before and after it.
         kernel: (channels out, width · channels in).
-        floor: (channels out, 1) of the result.
+        floor: (channels out, 1) of the result; it stands beside it, too.
+        beside: samples of it before and after the result.
     """
     samples, channels, n = x.shape
-    width = kernel.shape[1] // channels
-    inside = slice(width // 2, width // 2 + samples)
-    padded = np.empty((samples + width - 1, channels, n), np.float32)
-    padded[: inside.start] = padded[inside.stop :] = around
-    padded[inside] = x
-    s0, s1, s2 = padded.strides
-    shape = ((samples + 1) // 2, kernel.shape[1], n)
-    parts = np.ndarray(shape, np.float32, padded, strides=(2 * s0, s1, s2))
-    out = np.matmul(kernel, parts)
-    return np.maximum(out, floor, out=out)
+    number = (samples - kernel.shape[1] // channels) // 2 + 1
+    s0, s1, s2 = x.strides
+    parts = np.ndarray((number, kernel.shape[1], n), np.float32, x, strides=(2 * s0, s1, s2))
+    out = np.empty((number + 2 * beside, len(kernel), n), np.float32)
+    inside = out[beside : beside + number]
+    out[:beside] = out[beside + number :] = floor
+    np.matmul(kernel, parts, out=inside)
+    np.maximum(inside, floor, out=inside)
+    return out

@@ -8,9 +8,9 @@ made by `benchmarks/quality.py`). What a lead suffers from is told by fixed limi
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -127,11 +127,12 @@ def assess_quality(ecg: ECG) -> Quality:
 
 def _assess(ecg: ECG, names: list[str]) -> Quality:
     known, signal = np.ones(len(names)), ecg.signal
-    possible = np.abs(signal) < LARGEST
-    if not possible.all():
+    highest, lowest = signal.max(1), signal.min(1)
+    if not ((highest < LARGEST) & (lowest > -LARGEST)).all():
+        possible = np.abs(signal) < LARGEST
         known = possible.mean(1)
         signal = fill_missing(np.where(possible, signal, np.float32(np.nan)))
-    highest, lowest = signal.max(1), signal.min(1)
+        highest, lowest = signal.max(1), signal.min(1)
     # A lead that is known for a few seconds only, as on a printed page, says nothing of the others.
     long_enough = (known >= 0.5) | (known * ecg.duration < _LEAST_SECONDS)
     judged = np.flatnonzero(long_enough)
@@ -141,7 +142,7 @@ def _assess(ecg: ECG, names: list[str]) -> Quality:
             first, last = np.flatnonzero(possible[judged[0]])[[0, -1]]
             signal = signal[:, first : last + 1]
     judged_names = [names[row] for row in judged]
-    segments = list(_segments(signal[judged], ecg.sampling_rate))
+    segments = list(_segments(signal[judged] if len(judged) < len(names) else signal, ecg.sampling_rate))
     looks = [look(segment) for segment in segments]
 
     flags: dict[str, set[Flag]] = {name: set() for name in names}
@@ -173,7 +174,8 @@ def _assess(ecg: ECG, names: list[str]) -> Quality:
         cautions.append(f"{share:.0%} of the recording is unreadable")
     if not unreadable.all():
         readable = [segment for segment, bad in zip(segments, unreadable, strict=True) if not bad]
-        joined = ECG(np.concatenate(readable, axis=1), RATE, tuple(judged_names))
+        whole = readable[0] if len(readable) == 1 else np.concatenate(readable, axis=1)
+        joined = ECG(whole, RATE, tuple(judged_names))
         # What was filled in obeys no equation: with gaps, the recording itself is asked.
         contradiction, grave = _limb_lead_contradiction(joined if (known == 1).all() else ecg, flags)
         if contradiction:
@@ -211,8 +213,9 @@ def _amplitude_doubts(ecg: ECG, flags: dict[str, set[Flag]]) -> list[str]:
 def _segments(signal: np.ndarray, sampling_rate: float) -> Iterator[np.ndarray]:
     """Equal parts of about ten seconds, at 250 Hz."""
     duration = signal.shape[1] / sampling_rate
-    edges = np.linspace(0, signal.shape[1], max(1, round(duration / SEGMENT)) + 1).astype(int)
-    for first, last in zip(edges, edges[1:], strict=False):
+    number = max(1, round(duration / SEGMENT))
+    edges = [k * signal.shape[1] // number for k in range(number + 1)]
+    for first, last in pairwise(edges):
         segment = to_rate(signal[:, first:last], sampling_rate)
         if segment.shape[1] >= RATE // 2:
             yield segment
@@ -221,16 +224,15 @@ def _segments(signal: np.ndarray, sampling_rate: float) -> Iterator[np.ndarray]:
 def _flag_leads(flags: dict[str, set[Flag]], looks: list[Segment], names: list[str]) -> None:
     """Flag what concerns a lead in a quarter of the segments or more."""
     limb = np.array([name in LEADS_12[:6] for name in names])
-    counts = Counter(
-        (names[lead], flag) for seen in looks for flag, leads in _flags(seen, limb) for lead in leads
-    )
-    for (name, flag), count in counts.items():
-        if count >= _OFTEN * len(looks):
-            flags[name].add(flag)
+    found = [_flags(seen, limb) for seen in looks]
+    for flag in found[0] if found else ():
+        count = sum((each[flag] for each in found), np.zeros(len(names)))
+        for lead in np.flatnonzero(count >= _OFTEN * len(looks)):
+            flags[names[lead]].add(flag)
 
 
-def _flags(seen: Segment, limb: np.ndarray) -> Iterator[tuple[Flag, np.ndarray]]:
-    """Each flag with the leads of a segment that deserve it; `limb` marks the limb leads."""
+def _flags(seen: Segment, limb: np.ndarray) -> dict[Flag, np.ndarray]:
+    """For each flag, which leads of a segment deserve it; `limb` marks the limb leads."""
     flat = (seen.flat >= _FLAT_IN) | (seen.typical < 0.01)
     resting = (seen.stuck > 0.1) | (flat & (seen.offset > _RAIL))
     beating = (seen.agreement > 0.4) | (seen.likeness > 0.8) | (seen.recurrence > 0.8)
@@ -241,7 +243,7 @@ def _flags(seen: Segment, limb: np.ndarray) -> Iterator[tuple[Flag, np.ndarray]]
     of_mains = OF_BEND * seen.mains * step**2 / np.sqrt(2)
     noise = np.sqrt(np.maximum(np.square(seen.noise) - np.square(of_mains), 0))
     wander = ~flat & ~resting & (seen.swing > _WANDER)
-    found: dict[Flag, np.ndarray] = {
+    return {
         "flat": flat & (seen.offset <= _RAIL),
         "saturated": resting,
         # a small limb lead may lie across the heart's axis; beside a loose electrode it is flat or large
@@ -250,8 +252,6 @@ def _flags(seen: Segment, limb: np.ndarray) -> Iterator[tuple[Flag, np.ndarray]]
         "wander": wander,
         "muscle noise": ~resting & (noise > _MUSCLE),
     }
-    for flag, leads in found.items():
-        yield flag, np.flatnonzero(leads)
 
 
 def _spare_small_limb_leads(ecg: ECG, flags: dict[str, set[Flag]]) -> None:
@@ -291,7 +291,7 @@ def record_features(seen: Segment) -> dict[str, float]:
     lead), and levels are logarithms of their ratio to the usual height of this ECG.
     """
     scale = max(seen.scale, 0.02)
-    own = np.clip(seen.typical, 0.5 * scale, 3 * scale)[:, None]
+    own = np.minimum(np.maximum(seen.typical, 0.5 * scale), 3 * scale)[:, None]
     wild = seen.ranges > 5 * own
     bad = wild | (seen.ranges < max(0.004, 0.05 * scale))
 
@@ -354,17 +354,18 @@ def _limb_lead_contradiction(ecg: ECG, flags: dict[str, set[Flag]]) -> tuple[str
     usable = [name for name in ecg.leads if not flags[name] & {"missing", *_NO_HEART}]
     if not {"I", "II"} <= set(usable):
         return "", False
-    limbs = ecg.select([name for name in usable if name in LEADS_12[:6]])
-    broken = {name: error for name, error in limb_lead_errors(limbs).items() if error > _BREAKS}
+    if any(name in LEADS_12[:6] and name not in usable for name in ecg.leads):
+        ecg = ecg.select(usable)
+    broken = {name: error for name, error in limb_lead_errors(ecg).items() if error > _BREAKS}
     if not broken:
         return "", False
-    fits = names_that_fit(limbs)
+    fits = names_that_fit(ecg)
     if fits:
         text = ", ".join(f"{was} is {now}" for was, now in fits.items())
         return f"limb leads bear wrong names: their equations hold if {text}", True
     do = "do" if len(broken) > 1 else "does"
     says = f"{_listed(list(broken))} {do} not follow from the other limb leads: "
-    if max(broken.values()) > 0.5 and not _scaled(limbs):
+    if max(broken.values()) > 0.5 and not _scaled(ecg):
         return says + "the leads are mixed up, or were not recorded together", True
     return says + "one is noisy by itself, or each was scaled by itself and these are no millivolts", False
 
@@ -443,4 +444,4 @@ def _listed(names: list[str], of: int = 0) -> str:
 
 
 def _ordered(flags: dict[str, set[Flag]]) -> dict[str, tuple[Flag, ...]]:
-    return {name: tuple(flag for flag in FLAGS if flag in found) for name, found in flags.items()}
+    return {name: tuple(sorted(found, key=FLAGS.index)) for name, found in flags.items()}

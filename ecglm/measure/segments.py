@@ -187,7 +187,7 @@ def _sameness(slope: np.ndarray) -> float:
     moving = size > _LIVE / 10 * np.sqrt(max(slope.shape[1], 1))
     if moving.sum() < 3:
         return 0.0
-    alike = power[np.ix_(moving, moving)] / np.outer(size[moving], size[moving])
+    alike = power[moving][:, moving] / (size[moving, None] * size[moving])
     return float(np.linalg.eigvalsh(alike)[-1] / len(alike))
 
 
@@ -213,9 +213,9 @@ def _activity(slope: np.ndarray) -> tuple[np.ndarray, float]:
     total = np.concatenate([[0.0], np.cumsum(weight @ slope, dtype=np.float64)])
     activity = (total[_SMOOTH:] - total[:-_SMOOTH]) / _SMOOTH
     peak = float(middle(_by_second(activity[None])[0].max(1)))
-    rise = np.diff(activity, prepend=-1, append=-1)
-    beats = np.flatnonzero((rise[:-1] >= 0) & (rise[1:] <= 0) & (activity > 0.45 * peak))
-    near = np.clip(beats[:, None] + _NEAR, 0, len(activity) - 1)
+    beside = np.concatenate([[-1.0], activity, [-1.0]])
+    beats = np.flatnonzero((activity >= beside[:-2]) & (activity >= beside[2:]) & (activity > 0.45 * peak))
+    near = np.minimum(np.maximum(beats[:, None] + _NEAR, 0), len(activity) - 1)
     beats = beats[activity[beats] == activity[near].max(1)]
     return beats + (_SLOPE + _SMOOTH) // 2, peak / max(float(middle(activity)), 1e-9)
 

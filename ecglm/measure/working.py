@@ -109,7 +109,8 @@ def _without_spikes(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     n = signal.shape[1]
     if n < RATE:
         return signal, np.empty(0, int)
-    step = np.ones(len(signal), np.float32) @ np.abs(signal[:, 1:] - signal[:, :-1])
+    change = signal[:, 1:] - signal[:, :-1]
+    step = np.ones(len(signal), np.float32) @ np.abs(change, out=change)
     at = np.flatnonzero(step[1 : n - 4] > _SPIKE * len(signal)) + 2
     before, after = signal[:, at - 2], signal[:, at + 3]
     height = np.abs(signal[:, at] - (before + after) / 2).sum(0)
