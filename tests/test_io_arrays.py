@@ -235,8 +235,9 @@ def test_gains_beside_counts(tmp_path, ecg):
     np.savez(path, signal=counts + 5, adc_gain=[200] * 12, baseline=5, **told)
     assert "adc_gain per unit" in same(ecg, path, 0.0026).metadata["assumed"][0]
     np.savez(path, signal=counts, gain=200, **told)
-    with pytest.raises(ECGFileError, match="a gain of 200, but not whether .*pass unit='200/mV' or"):
-        read(path)
+    for hints in ({}, {"unit": "mV"}):
+        with pytest.raises(ECGFileError, match="a gain of 200, but not whether .*pass unit='200/mV' or"):
+            read(path, **hints)
     same(ecg, path, 0.0026, unit="200/mV")
 
 

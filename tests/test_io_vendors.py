@@ -4,10 +4,12 @@ import re
 import struct
 import time
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
 import wfdb
+from standard_files import channel, code, dicom_file, edf_file, group
 from vendor_files import (
     CODES,
     DEFAULT_TABLE,
@@ -621,6 +623,62 @@ def test_schiller(tmp_path, counts, io_samples):
     assert device["measurements"]["heart_rate"] == 69
     # The device measures R of lead I as 0.73 mV.
     assert abs(device["median_beats"].lead("I").max() - 0.73) < 0.05
+
+
+# ---------------------------- hints of a unit
+
+
+def with_steps_of_5_uv(kind: str, counts: np.ndarray, folder: Path) -> tuple[Path, float]:
+    """A file, and the size of a count in the unit that it names."""
+    digits = {name: " ".join(map(str, row - 2)) for name, row in zip(LEADS_12, counts, strict=True)}
+    of_aecg = aecg(a_set(digits)).replace("scale value='0.0025'", "scale value='0.005'")
+    texts = {"aecg": of_aecg, "muse": muse(counts, names=LEADS_12, step="5"), "philips": philips(counts)}
+    path = folder / f"a.{kind}"
+    if kind == "wfdb":
+        lines = "".join(f"a.dat 16 200/mV 16 0 0 0 0 {name}\n" for name in LEADS_12)
+        (folder / "a.hea").write_text(f"a 12 500 {counts.shape[1]}\n{lines}")
+        (folder / "a.dat").write_bytes(counts.T.astype("<i2").tobytes())
+        return folder / "a", 0.005
+    if kind == "edf":
+        rows = counts.reshape(12, -1, 500)
+        ends = {"unit": "uV", "low": -163840, "high": 163835}
+        named = [{"label": f"ECG {name}", "counts": rows[k]} | ends for k, name in enumerate(LEADS_12)]
+        path.write_bytes(edf_file(named))
+    elif kind == "dicom":
+        channels = [channel(code(n, "X", n), sensitivity="5", unit="uV") for n in LEADS_12]
+        path.write_bytes(dicom_file([group(counts.T.astype(np.int16), channels)]))
+    elif kind == "scp":
+        path.write_bytes(scp_file(scp(counts)))
+        return path, 5000
+    elif kind == "npz":
+        np.savez(path, signal=counts, adc_gain=200, fs=500, unit="mV", leads=LEADS_12)
+    else:
+        path.write_text((texts | {"schiller": schiller(counts)})[kind], encoding="latin-1")
+    return path, 0.005 if kind in ("aecg", "npz") else 5
+
+
+@pytest.mark.parametrize(
+    "kind", ["wfdb", "edf", "dicom", "npz", "aecg", "muse", "philips", "schiller", "scp"]
+)
+def test_a_hint_of_the_unit_keeps_the_gain_and_one_of_a_count_does_not_in_every_format(
+    tmp_path, counts, kind
+):
+    path, step = with_steps_of_5_uv(kind, counts, tmp_path)
+    close(read(path), counts, 0.005)
+    for hint, millivolts in (("V", step * 1e3), ("mV", step), ("nV", step / 1e6)):
+        np.testing.assert_allclose(read(path, unit=hint).signal, counts * millivolts, rtol=1e-6, atol=1e-7)
+    for hint in ("3 uV", "0.003 mV"):
+        close(read(path, unit=hint), counts, 0.003)
+
+
+def test_a_size_of_a_count_without_a_unit_is_refused_until_the_unit_is_given(tmp_path, counts):
+    path = tmp_path / "a.xml"
+    text = muse(counts, names=LEADS_12).replace("MICROVOLTS", "")
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(ECGFileError, match="states no unit; pass unit="):
+        read(path)
+    close(read(path, unit="uV"), counts, 0.00488)
+    close(read(path, unit="5 uV"), counts, 0.005)
 
 
 # ---------------------------- what stands above the root

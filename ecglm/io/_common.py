@@ -49,6 +49,7 @@ _UNIT = re.compile(
     r"(?:([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)\s*)?([munµμ]?v|volts?|(?:milli|micro|nano)volts?)$", re.I
 )
 _GAIN = re.compile(r"([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)(?:\(([-+]?\d+)\))?/([munµμ]?v)$", re.I)
+_STEP = re.compile(r"([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)(?:\s+(.*)|$)", re.DOTALL)
 _ENCODING = re.compile(rb"""(?:\xef\xbb\xbf)?<\?xml[^>]{1,100}encoding=["']([-\w]+)""")
 
 
@@ -58,9 +59,9 @@ class Hints:
 
     Args:
         sampling_rate: Hz; goes before what the file says.
-        unit: of the ECG channels, "mV", "uV", "nV" or "V"; "4.88 uV" for counts of that size; or a gain in
-            WFDB's notation, "200(1024)/mV": 200 counts per mV above a zero of 1024. Goes before what the file
-            says.
+        unit: of the ECG channels, "mV", "uV", "nV" or "V", in place of the file's unit, while its gain holds;
+            or, in place of both, the size of a count ("4.88 uV") or a gain in WFDB's notation,
+            "200(1024)/mV": 200 counts per mV above a zero of 1024.
         leads: one name per channel, in the file's order; goes before what the file says.
         start: seconds from the beginning; what lies before is not read.
         stop: seconds from the beginning; what lies behind is not read.
@@ -143,7 +144,8 @@ class Channel:
     Args:
         name: as the file names it; "" where it does not.
         values: (samples,) float, in `unit`; NaN where the file marks a sample as unknown.
-        unit: as the file names it; None where it does not.
+        unit: as the file names it, behind the size of a count where the values are counts ("4.88 uV"); None
+            where it does not.
         sampling_rate: Hz, where it differs from the recording's.
     """
 
@@ -230,14 +232,34 @@ def counts_per_millivolt(unit: str) -> tuple[float, float]:
     return scale, float(gain[2] or 0) if gain else 0.0
 
 
+def states_size(hint: str) -> bool:
+    """Whether a hint says how large a count is, and not the unit alone.
+
+    >>> states_size("4.88 uV"), states_size("200/mV"), states_size("uV")
+    (True, True, False)
+    """
+    size = _UNIT.match(hint.strip())
+    return size is None or size[1] is not None
+
+
+@lru_cache(maxsize=256)
+def step_and_unit(unit: str | None) -> tuple[float, str]:
+    """The size of a count, 1 where the file states none, and its unit, "" likewise.
+
+    >>> step_and_unit("4.88 uV"), step_and_unit("4.88"), step_and_unit("mV"), step_and_unit(None)
+    ((4.88, 'uV'), (4.88, ''), (1.0, 'mV'), (1.0, ''))
+    """
+    match = _STEP.match(unit or "")
+    return (float(match[1]), match[2]) if match else (1.0, unit or "")
+
+
 def in_counts(hint: str | None, unit: str | None) -> bool:
     """Whether a channel, in `unit` by its file, is wanted in counts, as the hint says how large one is.
 
     >>> in_counts("4.88 uV", "mV"), in_counts("200/mV", "mV"), in_counts("uV", "mV"), in_counts("200/mV", "%")
     (True, True, False, False)
     """
-    size = _UNIT.match(hint.strip()) if hint else None
-    return bool(hint) and (size is None or size[1] is not None) and (not unit or millivolts(unit) is not None)
+    return bool(hint) and states_size(hint or "") and (not unit or millivolts(unit) is not None)
 
 
 def quoted(text: str | bytes | bytearray) -> str:

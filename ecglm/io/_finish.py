@@ -20,6 +20,8 @@ from ecglm.io._common import (
     Recording,
     counts_per_millivolt,
     millivolts,
+    states_size,
+    step_and_unit,
 )
 
 _STANDARD = frozenset(LEADS_12)
@@ -93,7 +95,7 @@ def check_stated(recording: Recording, hints: Hints) -> None:
     if hints.sampling_rate is None and recording.sampling_rate is None:
         missing.append("sampling rate")
         remedies.append("sampling_rate= (Hz)")
-    bare = [channel for channel in channels if not channel.unit]
+    bare = [channel for channel in channels if not step_and_unit(channel.unit)[1]]
     if hints.unit is None and (len(bare) == len(channels) or any(map(_may_be_ecg, bare))):
         missing.append("unit")
         remedies.append("unit= ('mV', 'uV', or '4.88 uV' for counts of that size)")
@@ -232,6 +234,8 @@ def _in_millivolts(
         is_ecg, scale, zero = is_ecg_name(name), millivolts(channel.unit), 0.0
         if hints.unit is not None and (is_ecg or scale is not None or not channel.unit):
             scale, zero = counts_per_millivolt(hints.unit)
+            if not states_size(hints.unit):
+                scale *= step_and_unit(channel.unit)[0]
             if channel.unit != hints.unit:
                 given.setdefault(channel.unit, []).append(name)
         if scale is None and is_ecg:
@@ -243,10 +247,9 @@ def _in_millivolts(
         if zero:
             values = values - values.dtype.type(zero)
         if scale is None:
-            units[name] = channel.unit or "nu"  # "no unit", as WFDB files have it
-            own = (
-                f"in its own unit, {channel.unit}" if channel.unit else "as it is: the file gives it no unit"
-            )
+            own = channel.unit if step_and_unit(channel.unit)[1] else None
+            units[name] = own or "nu"  # "no unit", as WFDB files have it
+            own = f"in its own unit, {own}" if own else "as it is: the file gives it no unit"
             recording.warnings.append(f"{name} is no ECG; kept {own}")
             scale = 1.0
         elif not is_ecg:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ecglm.ecg import LEADS_12, ECGFileError, standard_lead
-from ecglm.io._common import MAX_LEADS, MAX_SAMPLES, Channel, Hints, Recording
+from ecglm.io._common import MAX_LEADS, MAX_SAMPLES, Channel, Hints, Recording, states_size
 
 SIGNALS = (
     *("signal", "signals", "ecg", "ecgs", "p_signal", "val", "data", "x", "tracings", "tracing", "feats"),
@@ -323,7 +323,7 @@ def recording(
     rows = np.asarray(values[span] if turned else values[:, span])
     rows = rows.reshape(span.stop - span.start, count).T if turned else rows
     whole = None
-    if rows.dtype.kind in "iu" and hints.unit is None:
+    if rows.dtype.kind in "iu" and not (hints.unit and states_size(hints.unit)):
         rows = _calibrated(path, rows, small, assumed)
     if rows.dtype.itemsize > (4 if rows.dtype.kind == "f" else 2):
         rows = rows.astype(np.float64, copy=False)
@@ -355,7 +355,7 @@ def _calibrated(path: Path, counts: np.ndarray, small: Mapping[str, Any], assume
     if other is not None and (other != 1).any():
         raise ECGFileError(
             f"{path} holds counts and a gain of {other[0]:g}, but not whether that is counts per unit or the "
-            f"size of a count; pass unit='{other[0]:g}/mV' or unit='{other[0]:g} uV'"
+            f"size of a count; pass unit='{other[0]:g}/mV' or '{other[0]:g} uV' (or '1 uV', if counts are µV)"
         )
     return counts
 

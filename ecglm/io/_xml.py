@@ -150,10 +150,12 @@ def years_between(birth: str | None, day: str | None) -> int | None:
 
 
 def count_unit(step: float | None, unit: str | None) -> str | None:
-    """The unit of counts, each `step` of `unit`, e.g. "4.88 uV"; None where the file leaves one out."""
-    if not step or not unit or not 1 / LARGEST < abs(step) < LARGEST:
+    """The unit of counts, each `step` of `unit`: "4.88 uV", or "4.88" where no unit is stated; None where no
+    step is.
+    """
+    if not step or not 1 / LARGEST < abs(step) < LARGEST:
         return None
-    return unit if step == 1.0 else f"{step!r} {unit}"
+    return unit if step == 1.0 else f"{step!r} {unit or ''}".rstrip()
 
 
 def beats_of(channels: list[Channel], rate: float | None) -> ECG:
