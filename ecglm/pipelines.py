@@ -40,6 +40,7 @@ def classify(
     prompts: Sequence[str] | None = None,
     prompt_set: str | None = None,
     group: str | None = None,
+    **hints: Any,
 ) -> list[dict[str, Any]]:
     """Score recordings against texts or against the labels of a prompt set.
 
@@ -50,6 +51,7 @@ def classify(
         prompt_set: name of a shipped prompt set, such as "ckepe/ptbxl", or the path of one; its first group
             of labels, unless `group` names another.
         group: of the prompt set.
+        **hints: what the files do not say, as `ecglm.read` takes it: `sampling_rate`, `unit`, `leads` ….
 
     Returns:
         For each record {"record", "kind", "scores": [{"label", "prompt", "score"}, …] with the highest first,
@@ -71,7 +73,7 @@ def classify(
     )
     results = []
     for record in records:
-        ecg = read_recording(record)
+        ecg = read_recording(record, **hints)
         scores = pipe(ecg, **labels)
         results.append(
             {
@@ -85,12 +87,13 @@ def classify(
 
 
 @torch.inference_mode()
-def embed(records: Sequence[Recording], model: str | Path) -> dict[str, np.ndarray]:
+def embed(records: Sequence[Recording], model: str | Path, **hints: Any) -> dict[str, np.ndarray]:
     """Embed recordings.
 
     Args:
         records: files, or recordings already read.
         model: a model folder.
+        **hints: what the files do not say, as `ecglm.read` takes it.
 
     Returns:
         "records" (n,) names; "features" (n, hidden_size), the encoder's pooled features; and, where the model
@@ -99,7 +102,8 @@ def embed(records: Sequence[Recording], model: str | Path) -> dict[str, np.ndarr
     opened, processor = load_model(model, "encode")
     two_towers = callable(getattr(opened, "get_ecg_features", None))
     features, embeds = [], []
-    for batch in input_batches(opened, processor, map(read_recording, records), total=len(records)):
+    read = (read_recording(record, **hints) for record in records)
+    for batch in input_batches(opened, processor, read, total=len(records)):
         features.append(opened.encode(batch).pooler_output.float().cpu())
         if two_towers:
             embeds.append(opened.get_ecg_features(batch).float().cpu())

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from ecglm import cli, simulate
-from ecglm.io import write
+from ecglm.io import read, write
+from ecglm.pipelines import embed
 from ecglm.train import run as train
 
 
@@ -169,6 +170,27 @@ def test_measure_refuses_contradictions(record, options):
     done = ecglm("measure", record, *options)
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_what_a_file_does_not_say_is_said_to_every_command(record, model, tmp_path):
+    ecg = read(record)
+    np.save(tmp_path / "bare.npy", np.stack([ecg.signal * 1000] * 2))
+    bare, two = tmp_path / "bare.npy", tmp_path / "two.npz"
+    hints = ("--sampling-rate", 500, "--unit", "uV", "--leads", " ".join(ecg.leads), "--index", 1)
+    for command in (
+        ("render", bare, "-o", tmp_path / "page.png"),
+        ("classify", bare, "-m", model, "-p", "normal", "--json"),
+        ("embed", bare, "-m", model, "-o", two),
+    ):
+        refused = ecglm(*command)
+        assert refused.returncode == 2 and "index=" in refused.stderr
+        done = ecglm(*command, *hints)
+        assert done.returncode == 0, done.stderr
+    assert ecglm("embed", record, "-m", model, "-o", tmp_path / "one.npz").returncode == 0
+    with np.load(two) as ours, np.load(tmp_path / "one.npz") as theirs:
+        np.testing.assert_allclose(ours["features"], theirs["features"], rtol=1e-3, atol=1e-4)
+    with pytest.raises(ValueError, match="unit say how to read a file; .* is read already"):
+        embed([ecg], model, unit="uV")
 
 
 def test_render_writes_a_page_in_the_format_of_its_suffix(record, tmp_path):

@@ -10,12 +10,17 @@ import typer
 
 from ecglm.cli._common import (
     NOTICE,
+    Index,
     Json,
+    Leads,
     Model,
     Records,
+    SamplingRate,
     Settings,
+    Unit,
     app,
     check_folder,
+    given,
     log_to_stderr,
     print_documents,
     print_json,
@@ -66,12 +71,17 @@ def classify(
     ] = None,
     prompts: Annotated[str | None, typer.Option(help="A prompt set (`ecglm ls prompts`).")] = None,
     group: Annotated[str | None, typer.Option(help="Labels of the set: super, sub, form or rhythm.")] = None,
+    sampling_rate: SamplingRate = None,
+    unit: Unit = None,
+    leads: Leads = None,
+    index: Index = None,
     as_json: Json = False,
 ) -> None:
     """Score ECGs against texts."""
     from ecglm.pipelines import classify
 
-    results = classify(records, model, prompts=prompt, prompt_set=prompts, group=group)
+    hints = given(sampling_rate=sampling_rate, unit=unit, leads=leads, index=index)
+    results = classify(records, model, prompts=prompt, prompt_set=prompts, group=group, **hints)
     for result in results:
         warn(result)
     if as_json:
@@ -92,6 +102,10 @@ def report(
     as_format: Annotated[str, typer.Option("--format", help="text, json or html")] = "text",
     as_json: Json = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write instead of stdout.")] = None,
+    sampling_rate: SamplingRate = None,
+    unit: Unit = None,
+    leads: Leads = None,
+    index: Index = None,
 ) -> None:
     """Draft reports of ECGs."""
     from ecglm.io import read
@@ -105,7 +119,8 @@ def report(
         raise ValueError("--format html makes one page of one record; call it once for each")
     check_folder(out)
     opened, processor = load_model(model, "generate")
-    drafts = [draft(read(record), opened, processor) for record in records]
+    hints = given(sampling_rate=sampling_rate, unit=unit, leads=leads, index=index)
+    drafts = [draft(read(record, **hints), opened, processor) for record in records]
     for one in drafts:
         warn({"record": one.record, "warnings": one.warnings})
     if as_format == "json":
@@ -127,6 +142,10 @@ def embed(
     records: Records,
     model: Model,
     out: Annotated[Path, typer.Option("--out", "-o", help="NPZ file to write.")],
+    sampling_rate: SamplingRate = None,
+    unit: Unit = None,
+    leads: Leads = None,
+    index: Index = None,
 ) -> None:
     """Save embeddings of ECGs: features, and ecg_embeds where the model shares a space with texts."""
     import numpy as np
@@ -136,7 +155,8 @@ def embed(
     if out.suffix != ".npz":
         raise ValueError(f"--out must end in .npz, got {out}")
     check_folder(out)
-    np.savez(out, **embed(records, model))
+    hints = given(sampling_rate=sampling_rate, unit=unit, leads=leads, index=index)
+    np.savez(out, **embed(records, model, **hints))
     typer.echo(out)
 
 

@@ -121,13 +121,17 @@ def render(
         str, typer.Option(help="Spoil it: light, medium, heavy, 0 to 1, or names, e.g. Creases:0.5+Shadow.")
     ] = "none",
     seed: Annotated[int, typer.Option(help="Of the chance in the defects.")] = 0,
+    sampling_rate: SamplingRate = None,
+    unit: Unit = None,
+    leads: Leads = None,
+    index: Index = None,
 ) -> None:
     """Draw an ECG on paper, in true millimetres."""
     from ecglm.image import draw_page, spoil
     from ecglm.io import read
 
     check_folder(out)
-    ecg = read(record)
+    ecg = read(record, **given(sampling_rate=sampling_rate, unit=unit, leads=leads, index=index))
     measurements = None
     if measured or waves:
         from ecglm.measure import measure

@@ -21,9 +21,17 @@ _log = logging.getLogger(__name__)
 Recording = str | Path | ECG
 
 
-def read_recording(record: Recording) -> ECG:
-    """A recording as it is, or read from its file."""
-    return record if isinstance(record, ECG) else io.read(record)
+def read_recording(record: Recording, **hints: Any) -> ECG:
+    """A recording as it is, or read from its file with hints as `ecglm.read` takes them.
+
+    Raises:
+        ValueError: if a recording already read comes with hints, or a file cannot be read.
+    """
+    if not isinstance(record, ECG):
+        return io.read(record, **hints)
+    if hints:
+        raise ValueError(f"{', '.join(hints)} say how to read a file; {record.name} is read already")
+    return record
 
 
 class _ECGPipeline(Pipeline):
