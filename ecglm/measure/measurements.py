@@ -146,7 +146,7 @@ class Measurements:
         sokolow_lyon: S in V1 plus the larger R of V5 and V6, mV.
         cornell: R in aVL plus S in V3, mV.
         r_peaks: samples of the given recording.
-        rr_series: ms, one fewer than R peaks.
+        rr_series: ms, one fewer than R peaks; from QRS to QRS as a whole, which is steadier than from R to R.
         beat_shapes: number of the QRS shape of each beat; 0 is the dominant one, on which is measured.
         pacing_spikes: samples of the given recording.
         waves: of every beat in every lead, and with lead None those of the record.

@@ -10,6 +10,7 @@ import numpy as np
 
 from ecglm.ecg import ECG
 from ecglm.measure import intervals
+from ecglm.measure.alignment import aligned
 from ecglm.measure.beats import find_beats
 from ecglm.measure.delineation import KINDS, Delineation, delineate
 from ecglm.measure.measurements import MEDIAN_R, LeadMeasurements, Measurements, Wave
@@ -94,7 +95,7 @@ def _record(ecg: ECG, working: Working, waves: Delineation) -> tuple[dict[str, A
     # the record's waves first, then the leads'
     marks = np.concatenate([waves.record_marks[:, None], waves.marks], axis=1)
     present = np.concatenate([waves.record_present[:, None], waves.present], axis=1)
-    rr = np.diff(r_peaks) * _MS
+    rr = np.diff(aligned(working, r_peaks, waves.shape)) * _MS
     out: dict[str, Any] = {
         "r_peaks": tuple(_given(r_peaks, working, ecg.num_samples).tolist()),
         "rr_series": tuple(np.round(rr, 1).tolist()),
