@@ -208,6 +208,7 @@ _LIMB_EQUATIONS = np.array(
         [0, -0.5, -0.5, 0, 0, 1],
     ]
 )
+_IN_EQUATION = [set(np.flatnonzero(equation).tolist()) for equation in _LIMB_EQUATIONS]
 _TINY = 0.004  # mV rms: what rounding each lead by itself to the steps of an 8-bit recorder leaves over
 
 
@@ -228,9 +229,7 @@ def limb_lead_errors(ecg: ECG) -> dict[str, float]:
         PTB-XL and CinC 2011 stay below 0.01.
     """
     there = [k for k, name in enumerate(_LIMB) if name in ecg.leads]
-    kept = [
-        row for row, equation in enumerate(_LIMB_EQUATIONS) if set(np.flatnonzero(equation)) <= set(there)
-    ]
+    kept = [row for row, needed in enumerate(_IN_EQUATION) if needed <= set(there)]
     if not kept:
         return {}
     limbs = ecg.signal[[ecg.leads.index(_LIMB[k]) for k in there]]

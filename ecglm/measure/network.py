@@ -69,16 +69,19 @@ def relative(wide: np.ndarray, close: np.ndarray, group: np.ndarray, usable: np.
         group: (beats,) as of `windows.groups`.
         usable: (leads,).
     """
-    usual = [typical(windows, group) for windows in (wide, close)]
-    qrs = usual[0][:, :, BEFORE - 10 : BEFORE + 12]
+    both = np.concatenate([wide, close], axis=2)
+    usual = typical(both, group)
+    qrs = usual[:, :, BEFORE - 10 : BEFORE + 12]
     height = np.maximum(qrs.max(2) - qrs.min(2), np.float32(1e-3))
     scale = (20 / height)[:, :, None]
-    own = [windows * scale[group] for windows in (wide, close)]
-    for median in usual:
-        median *= scale
+    own, usual = both * scale[group], usual * scale
+    first, second = slice(WIDTH), slice(WIDTH, None)
     # the beat's own: a P wave that moves from beat to beat is in no typical beat, and too small in one lead
-    sizes = _size(own[0][:, usable]), _size(usual[1][:, usable])[group]
-    return View(own[0], usual[0], sizes[0]), View(own[1], usual[1], sizes[1])
+    size = _size(own[:, usable, first])
+    return (
+        View(own[..., first], usual[..., first], size),
+        View(own[..., second], usual[..., second], _size(usual[:, usable, second])[group]),
+    )
 
 
 def _size(windows: np.ndarray) -> np.ndarray:

@@ -206,8 +206,11 @@ def _assess(ecg: ECG, names: list[str]) -> Quality:
 def _amplitude_doubts(ecg: ECG, flags: dict[str, set[Flag]]) -> list[str]:
     """By the leads that show a heart, as far as they are known."""
     rows = [row for row, name in enumerate(ecg.leads) if not flags[name] & _NO_HEART]
-    steep = steep_parts(ecg.signal[rows], ecg.sampling_rate)
-    return amplitude_doubts(np.nan_to_num(steep, nan=0, posinf=0, neginf=0)) if steep.any() else []
+    steep = steep_parts(ecg.signal, ecg.sampling_rate)[rows]
+    known = np.isfinite(steep)
+    if not known.all():
+        steep = np.where(known, steep, np.float32(0))
+    return amplitude_doubts(steep) if steep.any() else []
 
 
 def _segments(signal: np.ndarray, sampling_rate: float) -> Iterator[np.ndarray]:

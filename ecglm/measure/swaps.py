@@ -123,8 +123,9 @@ def beat_features(beats: np.ndarray) -> np.ndarray:
     limbs = np.matmul(_LIMBS, beats[..., :2, :])
     twelve = np.concatenate([limbs, beats[..., 2:, :]], axis=-2)
     twelve -= twelve[..., _BASE].mean(-1, keepdims=True)
-    twelve /= np.sqrt(np.square(twelve[..., _QRS]).mean((-1, -2), keepdims=True)) + 1e-6
     qrs = twelve[..., _QRS]
+    power = np.einsum("...ls,...ls->...", qrs, qrs) / (qrs.shape[-2] * qrs.shape[-1])
+    twelve /= np.sqrt(power)[..., None, None] + 1e-6
     upward = np.maximum(qrs, 0)
     power, up = (np.einsum("...s,...s->...", part, part) / part.shape[-1] for part in (qrs, upward))
     means = twelve @ _MEANS
@@ -134,7 +135,7 @@ def beat_features(beats: np.ndarray) -> np.ndarray:
     parts = [
         np.sqrt(up) - np.sqrt(np.maximum(power - up, 0)),
         np.log(power + 0.003) / 2,
-        *np.moveaxis(means[..., :3], -1, 0),
+        *(means[..., part] for part in range(3)),
         means[..., 3:].reshape(*means.shape[:-2], -1),
         np.matmul(eight, np.swapaxes(eight, -1, -2))[..., _UPPER[0], _UPPER[1]],
     ]
@@ -151,8 +152,11 @@ def find_swap(beats: list[np.ndarray]) -> Swap | None:
         return None
     stacked = np.stack(beats)
     scores = network_scores(beat_features(undone(stacked))).mean(0)
+    limb, chest = evidence(scores) - np.array([_LEAST_LIMB, _LEAST_CHEST])
+    if max(limb, chest) <= 0:
+        return None
     wide = _PER_MS * max(0.0, float(_spread(stacked).mean()) - _WIDE)
-    limb, chest = evidence(scores) - np.array([_LEAST_LIMB, _LEAST_CHEST]) - wide
+    limb, chest = limb - wide, chest - wide
     if limb > 0 and limb >= chest:
         return _RIGHT_ARM[int(np.argmax(scores[2 : 2 + len(_RIGHT_ARM)] + _TWO_CABLES))]
     if chest > 0:
@@ -195,7 +199,8 @@ def network_scores(features: np.ndarray) -> np.ndarray:
     """How well a beat fits its leads' names: (…, features) → (…), the mean of the two trained networks."""
     net = _network()
     x = features.reshape(-1, features.shape[-1])
-    x = ((x - net["mean"][:, None]) / net["deviation"][:, None]).clip(-4, 4)
+    x = (x - net["mean"][:, None]) / net["deviation"][:, None]
+    x = np.minimum(np.maximum(x, -4), 4)
     hidden = np.tanh(x @ net["inner"] + net["bias"][:, None])
     scores: np.ndarray = x @ net["direct"][..., None] + hidden @ net["outer"][..., None]
     return scores.mean(0).reshape(features.shape[:-1])
