@@ -144,6 +144,12 @@ def test_a_mat_file_of_something_else_than_its_header_says_is_never_read_as_samp
         for hints in ({}, {"allow_truncated": True}):
             with pytest.raises(ECGFileError, match=f"MATLAB 5 to 7 with {what}, not the counts of 3 signals"):
                 read(path, **hints)
+    challenge_record(tmp_path, COUNTS, do_compression=True)
+    content = bytearray(Path(f"{path}.mat").read_bytes())
+    content[len(content) // 2] ^= 1
+    Path(f"{path}.mat").write_bytes(content)
+    with pytest.raises(ECGFileError, match="is a broken MATLAB file"):
+        read(path, allow_truncated=True)
     Path(f"{path}.mat").write_bytes(b"MATLAB 7.3 MAT-file".ljust(512) + b"\x89HDF" + bytes(9000))
     with pytest.raises(ECGFileError, match="is MATLAB 7.3, not the plain array"):
         read(path, allow_truncated=True)

@@ -178,7 +178,9 @@ def _inflate(path: Path, packed: memoryview, order: str, left: int) -> bytes:
         raise ECGFileError(
             f"{path}: a variable unpacks to {length:,} bytes; at most {_MAX_UNPACKED:,} are unpacked"
         )
-    return start + stream.decompress(stream.unconsumed_tail, max(length, 1))
+    values = start + stream.decompress(stream.unconsumed_tail, max(length, 1))
+    stream.decompress(stream.unconsumed_tail, 1)  # its end, where zlib finds that the checksum is wrong
+    return values
 
 
 def _left_packed(path: Path, packed: memoryview, order: str, found: dict[str, Any]) -> bool:
