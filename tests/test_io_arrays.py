@@ -254,6 +254,9 @@ def test_matlab_against_scipy(tmp_path, ecg):
     assert found.metadata["age"] == 74 and found.metadata["sex"] == "male"
     scipy.io.savemat(tmp_path / "four.mat", {"signal": ecg.signal.astype(float), "fs": 500.0}, format="4")
     same(ecg, tmp_path / "four.mat", unit="mV", leads=LEADS_12)
+    head = struct.pack(">5i", 1000, *ecg.signal.shape, 0, 4) + b"val\0"  # of a machine that begins at the top
+    (tmp_path / "turned.mat").write_bytes(head + ecg.signal.T.astype(">f8").tobytes())
+    same(ecg, tmp_path / "turned.mat", unit="mV", leads=LEADS_12, sampling_rate=RATE)
     for kind in ("i1", "u1", "i2", "u2", "i4", "u4", "f4", "f8"):
         values = np.arange(2400).reshape(12, 200) % 100
         scipy.io.savemat(tmp_path / "k.mat", {"val": values.astype(kind)})

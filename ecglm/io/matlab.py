@@ -44,7 +44,7 @@ def sniff(head: bytes, path: Path) -> bool:
         return True
     if path.suffix.lower() != ".mat" or len(head) < 20 or head.startswith((b"MATLAB 7.3", b"\x89HDF")):
         return False
-    kind, rows, columns, imaginary, name = struct.unpack("<5i", head[:20])
+    kind, rows, columns, imaginary, name = struct.unpack(f"{_order_of_level_4(head)}5i", head[:20])
     return 0 <= kind < 5000 and rows >= 0 and columns >= 0 and imaginary in (0, 1) and 0 < name < 64
 
 
@@ -339,10 +339,15 @@ def _cells(data: memoryview, order: str, count: int, depth: int) -> list[Any]:
 # -------------------------------------------------------------------------------------------- level 4
 
 
+def _order_of_level_4(head: bytes) -> str:
+    """The order of bytes, by the kind of a variable, which is below 5000."""
+    return "<" if struct.unpack("<I", head[:4])[0] < 5000 else ">"
+
+
 def _read_level_4(content: Any, found: dict[str, Any]) -> None:
     position = 0
     while position + 20 <= len(content) and len(found) < _MAX_VARIABLES:
-        order = "<" if struct.unpack("<i", content[position : position + 4])[0] < 5000 else ">"
+        order = _order_of_level_4(content[position : position + 4])
         kind, rows, columns, imaginary, length = struct.unpack(
             f"{order}5i", content[position : position + 20]
         )
