@@ -43,7 +43,9 @@ def aligned(working: Working, r_peaks: np.ndarray, shape: np.ndarray) -> np.ndar
             moments = 2 * (r_peaks[members] // 2 + lags)
             shift = middle(r_peaks[members] - moments)
             out[members] = np.where(found, moments + shift, r_peaks[members])
-    return out if (np.diff(out) > 0).all() else r_peaks.astype(float)  # in fibrillation one may pass the next
+    return (
+        out if (out[1:] > out[:-1]).all() else r_peaks.astype(float)
+    )  # in fibrillation one may pass the next
 
 
 def _lags(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -51,7 +53,9 @@ def _lags(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     within reach; (beats, leads, samples) in.
     """
     windows = windows - windows.mean(2, keepdims=True)
-    some = windows[np.linspace(0, len(windows) - 1, min(len(windows), _BEATS)).astype(int)]
+    some = windows
+    if len(some) > _BEATS:
+        some = some[np.linspace(0, len(some) - 1, _BEATS).astype(int)]
     usual = (middle(some) if len(some) > 2 else some.mean(0))[:, _REACH:-_REACH]
     usual = usual - usual.mean(1, keepdims=True)
     shifted = np.zeros((*windows.shape[1:], _LAGS), windows.dtype)
@@ -61,10 +65,10 @@ def _lags(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     power = np.square(windows).sum(1) @ _every() - np.square(windows @ _every()).sum(1) / _WIDTH
     likeness = product / np.sqrt(np.maximum(power, 1e-12))
     best = likeness.argmax(1)
-    within = np.clip(best, 1, _LAGS - 2)
+    within = np.minimum(np.maximum(best, 1), _LAGS - 2)
     before, at, after = (likeness[np.arange(len(best)), within + k] for k in (-1, 0, 1))
     top = (before - after) / 2 / np.minimum(before - 2 * at + after, -1e-12)  # of the parabola through them
-    return within - _REACH + np.clip(top, -0.5, 0.5), best == within
+    return within - _REACH + np.minimum(np.maximum(top, -0.5), 0.5), best == within
 
 
 @lru_cache(maxsize=1)
