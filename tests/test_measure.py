@@ -14,6 +14,7 @@ from ecglm.measure.alignment import aligned
 from ecglm.measure.beats import find_beats
 from ecglm.measure.delineation import delineate
 from ecglm.measure.intervals import axis, components, name_components
+from ecglm.measure.quality import NO_QRS
 from ecglm.measure.working import prepare
 
 
@@ -293,6 +294,26 @@ def test_pacing_spikes_are_found_and_are_no_beats(seed):
     assert list(measured.pacing_spikes) == truth["spikes"]
     assert len(measured.r_peaks) == len(truth["r_peaks"])
     assert measured.pr is None
+
+
+@pytest.mark.parametrize("seed", [0, 35, 36])
+def test_spikes_and_beats_in_turns_are_an_ecg(seed):
+    ecg = ecglm.simulate("pacing_ventricular", seed=seed)
+    measured = ecglm.measure(ecg)
+    assert measured.quality.record != "unacceptable" and NO_QRS not in measured.quality.reasons
+    assert measured.heart_rate == pytest.approx(ecg.metadata["truth"]["heart_rate"], abs=1)
+
+
+def test_clean_beats_of_many_shapes_have_a_rate():
+    """As in PTB-XL's 11626: every beat another premature one."""
+    signal = ecglm.simulate("normal", seed=3, noise=False).signal.copy()
+    peaks = ecglm.simulate("normal", seed=3, noise=False).metadata["truth"]["r_peaks"]
+    for number, peak in enumerate(peaks):
+        turned = np.roll(np.arange(12), number)
+        signal[:, peak - 100 : peak + 150] = signal[turned, peak - 100 : peak + 150]
+    measured = ecglm.measure(ECG(signal[6:], 500, LEADS_12[6:]))
+    assert measured.quality.record == "acceptable" and len(set(measured.beat_shapes)) >= len(peaks) - 2
+    assert measured.heart_rate == pytest.approx(np.mean(60 * 500 / np.diff(peaks)), abs=2)
 
 
 def test_tall_spikes_that_come_back_slowly_are_found_and_are_no_beats():

@@ -58,6 +58,7 @@ _LEAST_PROMINENCE = (
     2.4  # 1.2 to 1.9 in noise, EEG and sines; above 2.7 in all but 1 of 2,010 records of PTB-XL
 )
 _LEAST_AGREEMENT = 0.2  # below 0.13 in noise and EEG
+_RECURRING = 0.9  # at most 0.5 in noise and EEG
 _SAME = 0.97  # at most 0.93 in real records
 _MOST_BEATS = 6.0  # per second: 360/min
 _BREAKS = 0.1  # of `limb_lead_errors`; 0.01 in real records
@@ -341,13 +342,16 @@ def _strangeness(seen: Segment) -> str:
     """Why a segment is no ECG, or shows none; empty where it may be one."""
     if seen.scale == 0:
         return "no lead shows any activity"
-    best = np.sort(seen.agreement)[::-1][: max(1, len(seen.agreement) // 4)]
+    third = -max(1, len(seen.agreement) // 4)
+    agreement, recurrence = np.sort(seen.agreement)[third], np.sort(seen.recurrence)[third]
+    # a pacemaker's spikes and its beats, in turns, agree half as well
+    least = _LEAST_AGREEMENT / 2 if recurrence > _RECURRING else _LEAST_AGREEMENT
     seconds = seen.ranges.shape[1]
     if seen.sameness > _SAME and len(seen.agreement) >= 6:
         return "all leads show one and the same shape; this is no 12-lead ECG"
     if len(seen.beats) > _MOST_BEATS * max(seconds, 1):
         return f"{len(seen.beats) / max(seconds, 1) * 60:.0f} spikes a minute; this is no heart"
-    if seconds >= 3 and (seen.prominence < _LEAST_PROMINENCE or best[-1] < _LEAST_AGREEMENT):
+    if seconds >= 3 and (seen.prominence < _LEAST_PROMINENCE or agreement < least):
         return NO_QRS
     return ""
 
