@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecglm import ECG, LEADS_12, ECGFileError, read, simulate
+from ecglm import ECG, LEADS_12, ECGFileError, read, simulate, write
 from ecglm.io._checks import check
 from ecglm.io._common import Channel, Hints, Recording, counts_per_millivolt, millivolts
 from ecglm.io._finish import finish, is_ecg_name
@@ -252,11 +252,28 @@ def test_ptbxl_is_seldom_flagged(ptbxl_root):
     assert len(flagged) <= 0.02 * len(paths), flagged  # all 2,010: see docs/experiments.md
 
 
+def test_a_unit_alone_is_that_of_counts_where_the_files_gain_makes_no_ecg(tmp_path):
+    ecg = simulate("normal", 3, noise=False)
+    header = write(ecg, tmp_path / "record.hea")
+    right = header.read_text()
+    for gain, plausible in (("1000", True), ("4880", False), ("100", False)):
+        header.write_text(right.replace("1000(0)/mV", f"{gain}(0)/mV"))
+        assert (gain in header.read_text()) and ("implausible" not in warnings(read(header))) is plausible
+        found = read(header, unit="uV")
+        np.testing.assert_allclose(found.signal, ecg.signal, atol=6e-4)
+        assert any("a count is 1 uV" in said for said in found.metadata["assumed"])
+    header.write_text(right.replace("1000(0)/mV", "1000000(0)/mV"))
+    found = read(header, unit="V")  # the gain holds, in volts
+    np.testing.assert_allclose(found.signal, ecg.signal, atol=6e-4)
+    assert not any("a count" in said for said in found.metadata["assumed"])
+
+
 def test_the_known_wrong_gains_are_flagged(data_root):
     for name in ("georgia/E00004", "georgia/E00008", "ptbxl/HR00599", "ptbxl/HR20715", "ptbdb/S0001"):
         ecg = read(data_root / "challenge-2021" / name)
         assert "implausible amplitude" in warnings(ecg), name
-    assert "implausible" not in warnings(read(data_root / "challenge-2021/ptbdb/S0001", unit="V"))
+        unit = "V" if name.startswith("ptbdb") else "uV"
+        assert "implausible" not in warnings(read(data_root / "challenge-2021" / name, unit=unit)), name
     pair = data_root / "io-samples/muse_xml_wfdb_pair_EGM/muse-sinus.hea"
     assert "implausible amplitude" in warnings(read(pair))
     for path in sorted((data_root / "ludb/data").glob("*.hea"))[::10]:

@@ -8,6 +8,8 @@ looked wrong into `metadata["warnings"]`.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any
 
 from ecglm.ecg import ECG, ECGFileError
 from ecglm.io import wfdb
-from ecglm.io._common import HEAD_BYTES, Hints
+from ecglm.io._common import HEAD_BYTES, Hints, states_size
 from ecglm.io._finish import finish
 
 FORMATS = (
@@ -83,10 +85,31 @@ def read(path: Any, **hints: Any) -> ECG:
     given = Hints.of(hints) if hints else _NO_HINTS
     if not isinstance(path, (str, os.PathLike)):
         if wfdb.is_wfdb_record(path):
-            return finish(wfdb.parse_wfdb_record(path, given), given)
+            return _in_unit(lambda hints: finish(wfdb.parse_wfdb_record(path, hints), hints), given)
         raise ValueError(f"read() takes a path or a wfdb.Record, got {type(path).__name__}")
     found, module = recognise(path)
-    return finish(module.parse(found, given), given)
+    return _in_unit(lambda hints: finish(module.parse(found, hints), hints), given)
+
+
+def _in_unit(reading: Callable[[Hints], ECG], hints: Hints) -> ECG:
+    """The ECG by a hint of the unit alone, which leaves open whether the file's gain holds.
+
+    It does, unless no ECG has such millivolts while one has if counts themselves are of that unit.
+    """
+    ecg = reading(hints)
+    if hints.unit is None or states_size(hints.unit) or not _implausible(ecg):
+        return ecg
+    counted = reading(replace(hints, unit=f"1 {hints.unit}"))
+    if _implausible(counted):
+        return ecg
+    counted.metadata["assumed"].append(
+        f"a count is 1 {hints.unit}, since with the file's gain {hints.unit} would make no ECG"
+    )
+    return counted
+
+
+def _implausible(ecg: ECG) -> bool:
+    return any(said.startswith("implausible amplitude") for said in ecg.metadata.get("warnings", ()))
 
 
 def write(ecg: ECG, path: str | os.PathLike, **options: Any) -> Path:

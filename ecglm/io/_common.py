@@ -59,8 +59,9 @@ class Hints:
 
     Args:
         sampling_rate: Hz; goes before what the file says.
-        unit: of the ECG channels, "mV", "uV", "nV" or "V", in place of the file's unit, while its gain holds;
-            or, in place of both, the size of a count ("4.88 uV") or a gain in WFDB's notation,
+        unit: of the ECG channels, "mV", "uV", "nV" or "V", in place of the file's unit, while its gain holds
+            (where that makes no ECG and counts of one such unit do, they are taken, and `metadata["assumed"]`
+            says so); or, in place of both, the size of a count ("4.88 uV") or a gain in WFDB's notation,
             "200(1024)/mV": 200 counts per mV above a zero of 1024.
         leads: one name per channel, in the file's order; goes before what the file says.
         start: seconds from the beginning; what lies before is not read.
