@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from ecglm.assets import apply_overrides, list_statements
 from ecglm.models import SYSTEMS
-from ecglm.train import load_recipe, make_processor, put_in_place
+from ecglm.train import check_out, load_recipe, make_processor, put_in_place
 
 T = TypeVar("T")
 
@@ -138,8 +138,7 @@ def convert(
     entry = SYSTEMS[system]
     if not entry.original_keys:
         raise ValueError(f"the authors of {system} publish no weights, so there is nothing to convert")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{str(out)!r} is there already; name a new folder with -o")
+    check_out(out)
 
     if recipe is None:
         recipe = next(name for name in list_statements("training") if load_recipe(name).system == system)

@@ -55,6 +55,9 @@ from ecglm.processors import ECGProcessor, load_tokenizer
 from ecglm.prompts import all_training_texts
 from ecglm.text import join_sentences
 
+_SEAL = "whole"
+"""An empty file in each checkpoint, written last."""
+
 STATUSES = ("reproduced", "approximate", "unverified")
 
 _log = logging.getLogger(__name__)
@@ -217,7 +220,10 @@ def build(recipe: Recipe) -> Job:
     if not model.can_generate() and hasattr(processor, "tokenizer"):
         _adopt_special_tokens(model.config.get_text_config(), processor.tokenizer)
     for pattern in recipe.freeze:
-        matched = [weight for name, weight in model.named_parameters() if re.search(pattern, name)]
+        try:
+            matched = [weight for name, weight in model.named_parameters() if re.search(pattern, name)]
+        except re.error as error:
+            raise ValueError(f"freeze: {pattern!r} is no regular expression: {error}") from error
         if not matched:
             raise ValueError(f"freeze: no parameter of {recipe.architecture} matches {pattern!r}")
         for weight in matched:
@@ -291,13 +297,12 @@ def run(
         recipe = smoke(recipe)
     out = Path(out) if out else default_out(name)
     checkpoints = out.with_name(out.name + ".checkpoints")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} is there already; give another --out, or remove it first")
-    unfinished = any(checkpoints.glob("checkpoint-*"))
-    if unfinished and not resume:
+    check_out(out)
+    last = last_checkpoint(checkpoints)
+    if last and not resume:
         raise ValueError(f"{checkpoints} is left from an unfinished run; use --resume, or remove it")
-    if resume and not unfinished:
-        raise ValueError(f"nothing to resume: there is no checkpoint in {checkpoints}")
+    if resume and not last:
+        raise ValueError(f"nothing to resume: there is no whole checkpoint in {checkpoints}")
     defaults = {"report_to": "none", "save_strategy": "no", "logging_steps": 20}
     defaults["dataloader_pin_memory"] = torch.cuda.is_available()
     # Rows must reach the collator whole: Trainer would drop what `forward` does not name.
@@ -306,7 +311,7 @@ def run(
     _check_schedule(arguments)
     set_seed(arguments.seed)
     job = build(recipe)
-    callbacks = [EMACallback(arguments.ema_decay)] if arguments.ema_decay else []
+    averaging = [EMACallback(arguments.ema_decay)] if arguments.ema_decay else []
     _log.info(
         "%s: %s recordings%s, %s parameters",
         name,
@@ -321,14 +326,14 @@ def run(
             train_dataset=job.dataset,
             data_collator=job.collator,
             processing_class=job.processor,
-            callbacks=callbacks,
+            callbacks=[*averaging, SealCallback()],
         )
         if not arguments.disable_tqdm:
             trainer.remove_callback(ProgressCallback)
             trainer.add_callback(ProgressOnStderr)
-        trainer.train(resume_from_checkpoint=True if resume else None)
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
     except BaseException:  # broken off by hand as well
-        if not any(checkpoints.glob("checkpoint-*")):
+        if not last_checkpoint(checkpoints):
             shutil.rmtree(checkpoints, ignore_errors=True)
         raise
     if trainer.is_world_process_zero():
@@ -338,12 +343,34 @@ def run(
 
 
 def _check_schedule(arguments: ECGTrainingArguments) -> None:
-    """Refuse what the learning rate's schedule does not take, before anything is built."""
+    """Refuse no steps, and what the learning rate's schedule does not take, before anything is built."""
+    if arguments.max_steps <= 0 and arguments.num_train_epochs <= 0:
+        raise ValueError(
+            "recipe section 'trainer': nothing is trained in "
+            f"{arguments.num_train_epochs} epochs; num_train_epochs must be above 0"
+        )
     nothing = torch.optim.SGD([torch.zeros(1)])
     try:
         get_scheduler(arguments.lr_scheduler_type, nothing, 0, 1, arguments.lr_scheduler_kwargs)
     except TypeError as error:
         raise ValueError(f"recipe section 'trainer': lr_scheduler_kwargs: {error}") from error
+
+
+def check_out(out: Path) -> None:
+    """Refuse a model folder that is there already or cannot be made, before the work is done."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} is there already; give another --out, or remove it first")
+    place = next(folder for folder in out.absolute().parents if folder.exists())
+    if not place.is_dir():
+        raise ValueError(f"{out} cannot be made: {place} is a file; give another --out")
+    if not os.access(place, os.W_OK):
+        raise ValueError(f"{out} cannot be made: {place} may not be written to; give another --out")
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The last whole one; what a kill broke off while it was saved has no seal."""
+    sealed = (seal.parent for seal in folder.glob(f"checkpoint-*/{_SEAL}"))
+    return max(sealed, key=lambda checkpoint: int(checkpoint.name.rpartition("-")[2]), default=None)
 
 
 def default_out(name: str) -> Path:
@@ -412,6 +439,15 @@ class ProgressOnStderr(ProgressCallback):
             self.training_bar.write(f"step {state.global_step}  {figures}", file=sys.stderr)
 
 
+class SealCallback(TrainerCallback):
+    """Seals each checkpoint when all that belongs to it, other callbacks' files too, is written."""
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Put the seal in."""
+        if state.is_world_process_zero:
+            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _SEAL).touch()
+
+
 class EMACallback(TrainerCallback):
     """Keeps a moving average of weights and buffers, and puts it into the model when training ends.
 
@@ -434,9 +470,7 @@ class EMACallback(TrainerCallback):
         if state.global_step:
             file = self._file(args, state)
             if not file.is_file():
-                raise ValueError(
-                    f"{file} is not there: the save was broken off; remove its folder and resume"
-                )
+                raise ValueError(f"{file} is not there: the run began without ema_decay; resume without it")
             device = next(model.parameters()).device
             self._average = {name: value.to(device) for name, value in load_file(file).items()}
 

@@ -78,6 +78,8 @@ def test_each_recipe_trains_and_leaves_a_model_folder(name, tmp_path, caplog, mo
             "augment.crop must lie between 0 and 1",
         ),
         (["data={name: simulated, num_records: 8}", "processor.leads=[I, Q]"], "has no lead 'Q'"),
+        (["data={name: simulated, num_records: 8}", "freeze=['(']"], r"freeze: '\(' is no regular expr"),
+        (["trainer.num_train_epochs=0"], "nothing is trained in 0 epochs"),
     ],
 )
 def test_mistakes_are_refused_by_name_before_anything_is_written(overrides, complaint, tmp_path):
@@ -110,6 +112,12 @@ def test_an_output_folder_is_never_overwritten(tmp_path):
     assert (tmp_path / "model" / "keep.txt").read_text() == "mine"
 
 
+def test_an_output_folder_that_cannot_be_made_is_refused_at_once(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ValueError, match="cannot be made: .*file is a file; give another --out"):
+        run("merl/pretrain", out=tmp_path / "file" / "model", tiny=True)
+
+
 def test_repeats_are_said_to_be_counted(tmp_path, caplog):
     caplog.set_level(logging.INFO, "ecglm")
     data = ["data={name: simulated, num_records: 8, text: statements}", "data.repeat_rare=1"]
@@ -124,8 +132,12 @@ def test_resume_needs_a_checkpoint(tmp_path):
         run("merl/pretrain", out=tmp_path / "model", tiny=True, resume=True)
 
 
-@pytest.mark.parametrize("decay", ["null", "0.9"])
-def test_a_killed_run_goes_on_as_if_it_had_not_been(decay, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("decay", "killed_in"),
+    [("null", "training_step"), ("0.9", "training_step"), ("0.9", "_save_optimizer_and_scheduler")],
+)
+def test_a_killed_run_goes_on_as_if_it_had_not_been(decay, killed_in, tmp_path, monkeypatch):
+    """Also one that was killed while it saved: the broken checkpoint is passed over."""
     settings = ["data={name: simulated, num_records: 8}", *toy("merl"), f"trainer.ema_decay={decay}"]
     settings += ["trainer.max_steps=4", "trainer.save_strategy=steps", "trainer.save_steps=1"]
     whole = run("merl/pretrain", settings, out=tmp_path / "whole")
@@ -133,11 +145,11 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(decay, tmp_path, monkeypatch
     def kill(self, *args, **kwargs):
         if self.state.global_step == 2:
             raise KeyboardInterrupt
-        return step(self, *args, **kwargs)
+        return original(self, *args, **kwargs)
 
-    step = ECGTrainer.training_step
+    original = getattr(ECGTrainer, killed_in)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(ECGTrainer, "training_step", kill)
+        patch.setattr(ECGTrainer, killed_in, kill)
         run("merl/pretrain", settings, out=tmp_path / "killed")
     assert [path.name for path in tmp_path.iterdir() if "killed" in path.name] == ["killed.checkpoints"]
     with pytest.raises(ValueError, match="is left from an unfinished run; use --resume"):

@@ -74,7 +74,10 @@ def prepare(
         raise ValueError("prepare() takes a corpus and its splits, not a store and not folds; leave that out")
     chosen = signature(import_module(f"ecglm.datasets.{name}").load).parameters if name in CORPORA else {}
     fixed = {key: chosen[key].default for key in ("text", "labels") if key in chosen} | options
-    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ValueError(f"{out} cannot be made: a file lies where its folder would; give another") from error
     aside = out.with_name(f".{out.name}.{os.getpid()}")
     aside.mkdir()
     try:
