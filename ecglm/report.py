@@ -17,7 +17,7 @@ import torch
 from ecglm.ecg import ECG
 from ecglm.findings import Finding, contradictions, parse_findings
 from ecglm.image import render
-from ecglm.models._inference import generate_reports
+from ecglm.models._inference import decode_reports, generate_reports
 from ecglm.processors import ECGProcessor
 
 NOTICE = (
@@ -34,7 +34,7 @@ class DraftReport:
 
     Args:
         record: name of the recording.
-        text: what the model wrote, word for word.
+        text: what the model wrote, less what it said twice.
         findings: the statements of the closed vocabulary that the text makes.
         warnings: sentences on what is doubtful: leads that are missing or flat, findings that exclude
             each other, a text without any finding.
@@ -121,8 +121,7 @@ def draft_reports(
         written = generate_reports(
             model, processor, values, max_new_tokens=max_new_tokens, num_beams=num_beams
         )
-        decoded = processor.tokenizer.batch_decode(written, skip_special_tokens=True)
-        texts += [text.strip() for text in decoded]
+        texts += decode_reports(processor, written)
     model.train(was_training)
     return texts
 

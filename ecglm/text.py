@@ -106,6 +106,19 @@ def split_sentences(text: str) -> list[str]:
     >>> split_sentences("Sinus rhythm. PR 0.22 s, first degree av block. Normal ECG.")
     ['Sinus rhythm', 'PR 0.22 s, first degree av block', 'Normal ECG']
     """
+    sentences = _split_at_stops(text)
+    starts = [[0, *(m.start() for m in _OPENERS.finditer(each) if m.start())] for each in sentences]
+    pieces = [
+        each[first:last]
+        for each, begins in zip(sentences, starts, strict=True)
+        for first, last in zip(begins, [*begins[1:], len(each)], strict=True)
+    ]
+    stripped = (piece.strip().rstrip(".;!").strip(" ,") for piece in pieces)
+    return [piece for piece in stripped if any(letter.isalnum() for letter in piece)]
+
+
+def _split_at_stops(text: str) -> list[str]:
+    """The sentences as written, each with the mark that ends it."""
     sentences: list[str] = []
     open_piece = ""
     for piece in _STOP.split(text.strip()):
@@ -115,15 +128,19 @@ def split_sentences(text: str) -> list[str]:
             continue
         sentences.append(open_piece)
         open_piece = ""
-    sentences.append(open_piece)
-    starts = [[0, *(m.start() for m in _OPENERS.finditer(each) if m.start())] for each in sentences]
-    pieces = [
-        each[first:last]
-        for each, begins in zip(sentences, starts, strict=True)
-        for first, last in zip(begins, [*begins[1:], len(each)], strict=True)
-    ]
-    stripped = (piece.strip().rstrip(".;!").strip(" ,") for piece in pieces)
-    return [piece for piece in stripped if any(letter.isalnum() for letter in piece)]
+    return [*sentences, open_piece] if open_piece else sentences
+
+
+def drop_repeats(text: str) -> str:
+    """A text without sentences that it said before, in whatever case; else as written.
+
+    >>> drop_repeats("Sinus rhythm. Left axis deviation. Left axis deviation.")
+    'Sinus rhythm. Left axis deviation.'
+    """
+    sentences = _split_at_stops(text)
+    said = {sentence.rstrip(".;!?").casefold(): sentence for sentence in reversed(sentences)}
+    kept = [sentence for sentence in sentences if said.pop(sentence.rstrip(".;!?").casefold(), None)]
+    return " ".join(kept) if len(kept) < len(sentences) else text
 
 
 def join_machine_statements(statements: Iterable[str | None]) -> str:

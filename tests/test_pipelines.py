@@ -186,6 +186,8 @@ def test_folders_that_cannot_be_used(two_towers, model_folder, tmp_path):
         ("tokenizer.json", "{}", "the processor cannot be read"),
         ("processor_config.json", "{", "the processor cannot be read"),
         ("processor_config.json", None, "the processor cannot be read"),
+        ("tokenizer.json", None, "the processor cannot be read"),
+        ("tokenizer_config.json", None, "lacks tokenizer_config.json"),
         ("config.json", '"projection_size": 16->8', "in the weights and"),
         ("config.json", '"hidden_act": "gelu"->3', "cannot be read"),
     ],
@@ -204,6 +206,24 @@ def test_a_damaged_folder_is_one_line(two_towers, tmp_path, file, content, compl
         (folder / file).write_text(content)
     message = refusal([ecg()], folder, prompts=PROMPTS)
     assert complaint in message and "damaged" in message and "\n" not in message
+
+
+def test_a_tokenizer_without_words_is_refused(two_towers, tmp_path):
+    """transformers makes BERT's of nothing, and every text would score the same."""
+    folder = tmp_path / "wordless"
+    shutil.copytree(two_towers, folder)
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
+    assert "lacks tokenizer.json or vocab.txt; train" in refusal([ecg()], folder, prompts=PROMPTS)
+
+
+@pytest.mark.skipif("ecg_llm" not in SYSTEMS, reason="no system writes text")
+@pytest.mark.parametrize("file", ["tokenizer_config.json", "chat_template.jinja"])
+def test_a_report_model_that_lacks_a_file_is_one_line(model_folder, tmp_path, file):
+    shutil.copytree(model_folder("ecg_llm"), tmp_path / "lacking")
+    (tmp_path / "lacking" / file).unlink()
+    with pytest.raises(ValueError, match=f"lacks {file}; train"):
+        load_model(tmp_path / "lacking", "generate")
 
 
 def test_weights_are_never_drawn_at_random(two_towers, tmp_path):

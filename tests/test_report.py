@@ -9,11 +9,11 @@ import torch
 
 from ecglm import datasets, simulate
 from ecglm.ecg import ECG
-from ecglm.findings import find_codes
+from ecglm.findings import find_codes, parse_findings, vocabulary
 from ecglm.models import SYSTEMS
 from ecglm.processors import ECGFeatureExtractor, ECGProcessor, train_tokenizer
 from ecglm.report import NOTICE, DraftReport, check, draft, draft_reports
-from ecglm.text import join_sentences
+from ecglm.text import drop_repeats, join_sentences
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +106,20 @@ def test_html_is_self_contained_and_escaped(ecg):
 
 def test_html_without_a_recording_has_no_picture():
     assert "<img" not in DraftReport("r1", "Normal ECG.").to_html()
+
+
+def test_repeated_sentences_are_left_out_and_state_nothing_new(writer, ecg, monkeypatch):
+    model, processor = writer
+    said = "Sinus rhythm. Left axis deviation. Left axis deviation."
+    monkeypatch.setattr(type(processor.tokenizer), "batch_decode", lambda *arguments, **named: [said])
+    text = draft(ecg, model, processor, max_new_tokens=1).text
+    assert text == "Sinus rhythm. Left axis deviation."
+    for name in vocabulary().values():
+        for sentence in (name, f"no {name}", f"possible {name}", "otherwise normal ECG"):
+            often = f"{sentence}. Left axis deviation. {sentence}. Q waves. {sentence}."
+            once = drop_repeats(often)
+            assert once == f"{sentence}. Left axis deviation. Q waves."
+            assert parse_findings(once) == parse_findings(often)
 
 
 def test_drafts_keep_their_order_and_do_not_depend_on_the_batch(writer, ecg, monkeypatch):

@@ -5,7 +5,7 @@ import doctest
 import pytest
 
 import ecglm.text
-from ecglm.text import clean_report, join_machine_statements, split_sentences
+from ecglm.text import clean_report, drop_repeats, join_machine_statements, split_sentences
 
 
 def test_the_examples_in_the_docstrings_hold():
@@ -77,6 +77,21 @@ def test_clean_report(raw, clean):
 )
 def test_split_sentences(text, sentences):
     assert split_sentences(text) == sentences
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("Normal ECG.", "Normal ECG."),
+        ("One. Two. one. Three.", "One. Two. Three."),
+        ("One! One. One", "One!"),
+        ("Ca. 60/min. Ca. 60/min.", "Ca. 60/min."),
+        ("One.  Two.", "One.  Two."),
+        ("", ""),
+    ],
+)
+def test_drop_repeats(text, kept):
+    assert drop_repeats(text) == kept
 
 
 def test_no_word_is_lost_by_splitting():

@@ -21,6 +21,7 @@ from ecglm.ecg import ECG
 from ecglm.models._base import load_whole
 from ecglm.models._registry import SYSTEMS, System
 from ecglm.prompts import combine_probabilities
+from ecglm.text import drop_repeats
 
 ABILITIES = {  # what callers ask of a model → what a message says of one that cannot
     "get_text_features": (
@@ -101,11 +102,29 @@ def load_processor(folder: Path, system: System) -> Any:
     """
     auto = AutoFeatureExtractor if system.processor is None else AutoProcessor
     try:
-        return auto.from_pretrained(folder)
+        processor = auto.from_pretrained(folder)
     except Exception as error:  # transformers and tokenizers raise all kinds over a damaged file
         raise ValueError(
             f"{folder}: the processor cannot be read ({_first_sentence(error)}); train or convert again"
         ) from error
+    if tokenizer := getattr(processor, "tokenizer", None):
+        _refuse_incomplete(folder, tokenizer, system)
+    return processor
+
+
+def _refuse_incomplete(folder: Path, tokenizer: Any, system: System) -> None:
+    """Of a folder without words transformers makes a tokenizer without words, and texts then mean nothing."""
+    chats = any(getattr(model, "batch_format", None) == "chat" for model in system.models.values())
+    words = sorted({*tokenizer.vocab_files_names.values()})
+    if not (folder / "tokenizer_config.json").is_file():
+        lacking = "tokenizer_config.json"
+    elif words and not any((folder / name).is_file() for name in words):
+        lacking = " or ".join(words)
+    elif chats and tokenizer.chat_template is None:
+        lacking = "chat_template.jinja"
+    else:
+        return
+    raise ValueError(f"{folder} lacks {lacking}; train, convert or fetch the model again")
 
 
 def _first_sentence(error: Exception) -> str:
@@ -265,3 +284,9 @@ def generate_reports(
         do_sample=False,
     )
     return sequences[:, inputs["input_ids"].shape[1] :]
+
+
+def decode_reports(processor: Any, sequences: torch.Tensor) -> list[str]:
+    """The texts that `generate_reports` wrote; what one says twice stands in it once."""
+    texts = processor.tokenizer.batch_decode(sequences, skip_special_tokens=True)
+    return [drop_repeats(text.strip()) for text in texts]

@@ -13,7 +13,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from ecglm import io
 from ecglm.ecg import ECG
-from ecglm.models._inference import ABILITIES, LabelScorer, generate_reports
+from ecglm.models._inference import ABILITIES, LabelScorer, decode_reports, generate_reports
 from ecglm.prompts import PromptSet, groups_of, load_prompts
 
 _log = logging.getLogger(__name__)
@@ -186,8 +186,8 @@ class ECGToTextPipeline(_ECGPipeline):
 
     def postprocess(self, model_outputs: dict[str, Any], **_: Any) -> dict[str, Any]:
         """Text of one recording → dictionary."""
-        text = self.processor.tokenizer.decode(model_outputs["sequences"][0], skip_special_tokens=True)
-        return {"generated_text": text.strip(), "warnings": model_outputs["warnings"][0]}
+        (text,) = decode_reports(self.processor, model_outputs["sequences"])
+        return {"generated_text": text, "warnings": model_outputs["warnings"][0]}
 
 
 PIPELINE_REGISTRY.register_pipeline(
