@@ -91,7 +91,7 @@ def read_statement(path: Path, keys: Iterable[str]) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{path.name}: {error}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path.name} must be a mapping with the keys {', '.join(keys)}")
+        raise ValueError(f"{path.name} must be a mapping with the keys {', '.join(sorted(keys))}")
     refuse_unknown(path.name, content, keys)
     return content
 
@@ -102,11 +102,11 @@ def refuse_unknown(what: str, given: Mapping[str, Any] | Iterable[str], allowed:
     Raises:
         ValueError: if a key of `given` is not among `allowed`; the message suggests the nearest.
     """
-    allowed = list(allowed)
+    allowed = sorted(set(allowed))
     for key in given:
         if key not in allowed:
             near = difflib.get_close_matches(str(key), allowed, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(sorted(allowed))}"
+            hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(allowed)}"
             raise ValueError(f"{what} has no key {key!r}; {hint}")
 
 

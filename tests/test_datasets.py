@@ -184,6 +184,26 @@ def test_ptbxl_only_needs_the_publishers_columns_and_says_so(small_ptbxl, tmp_pa
         datasets.load("ptbxl", small_ptbxl)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("{'NORM': 100.0, 'SR': 0.0}", "NORM", "record 1: scp_codes must look like"),
+        ("records500/00000/00001_hr", None, "breaks off in line 2; fetch it again"),
+        ("10.0", "ten", "record 4: strat_fold must be a number, got 'ten'"),
+        ("sinusrhythmus", "\udcff", "is no readable CSV"),
+    ],
+)
+def test_a_damaged_ptbxl_table_is_one_line(small_ptbxl, old, new, complaint):
+    table = small_ptbxl / "ptbxl_database.csv"
+    before, _, after = table.read_text().partition(old)
+    assert after
+    text = before.rstrip(",") if new is None else before + new + after
+    table.write_text(text, errors="surrogateescape")
+    with pytest.raises(ValueError, match=complaint) as refused:
+        datasets.load("ptbxl", small_ptbxl)
+    assert "\n" not in str(refused.value)
+
+
 def test_ptbxl_itself(ptbxl_root):
     rows = datasets.load("ptbxl", ptbxl_root)
     assert len(rows) == 2010 and sorted(set(rows["fold"])) == list(range(1, 9))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,7 +129,7 @@ def open_table(root: str | Path, name: str, columns: Sequence[str], layout: str)
 
     Raises:
         FileNotFoundError: if folder or file are missing.
-        ValueError: if columns are missing.
+        ValueError: if columns are missing, or the file ends within a row.
     """
     path = Path(root) / name
     if not path.is_file():
@@ -137,10 +138,16 @@ def open_table(root: str | Path, name: str, columns: Sequence[str], layout: str)
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
-        missing = [column for column in columns if column not in (reader.fieldnames or ())]
-        if missing:
-            raise ValueError(f"{path} has no column {', '.join(missing)}; expected {layout}")
-        yield from reader
+        try:
+            missing = [column for column in columns if column not in (reader.fieldnames or ())]
+            if missing:
+                raise ValueError(f"{path} has no column {', '.join(missing)}; expected {layout}")
+            for row in reader:
+                if any(row[column] is None for column in columns):
+                    raise ValueError(f"{path} breaks off in line {reader.line_num}; fetch it again")
+                yield row
+        except (EOFError, UnicodeDecodeError, csv.Error, gzip.BadGzipFile, zlib.error) as error:
+            raise ValueError(f"{path} is no readable CSV ({error}); fetch it again") from error
 
 
 def choose(name: str, value: Any, allowed: Iterable[Any]) -> None:

@@ -190,9 +190,9 @@ def _select(
 ) -> list[dict[str, str]]:
     """The rows of the folds asked for; an error that lists the folds present where there is none."""
     wanted = {int(fold) for fold in (FOLDS[split] if folds is None else folds)}
-    selected = [row for row in rows if int(float(row["strat_fold"])) in wanted]
+    selected = [row for row in rows if _fold(row) in wanted]
     if not selected:
-        present = sorted({int(float(row["strat_fold"])) for row in rows})
+        present = sorted({_fold(row) for row in rows})
         asked = (
             f"folds={sorted(wanted)}" if folds is not None else f"split {split!r} (folds {sorted(wanted)})"
         )
@@ -200,6 +200,28 @@ def _select(
             f"{file} has no record in {asked}; folds present: {present}. Pass folds among these."
         )
     return selected
+
+
+def _fold(row: dict[str, str]) -> int:
+    try:
+        return int(float(row["strat_fold"]))
+    except ValueError as error:
+        raise ValueError(
+            f"record {row['ecg_id']}: strat_fold must be a number, got {row['strat_fold']!r}"
+        ) from error
+
+
+def _codes(row: dict[str, str]) -> dict[str, float]:
+    """Code → likelihood (0 to 100)."""
+    try:
+        return {
+            str(code): float(likelihood) for code, likelihood in ast.literal_eval(row["scp_codes"]).items()
+        }
+    except (ValueError, SyntaxError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"record {row['ecg_id']}: scp_codes must look like {{'NORM': 100.0}}, "
+            f"got {row['scp_codes'][:80]!r}"
+        ) from error
 
 
 def _translate(
@@ -229,7 +251,7 @@ def _converter(
     order = _scp.class_names(table, labels)
 
     def convert(row: dict[str, str]) -> dict[str, Any]:
-        codes = ast.literal_eval(row["scp_codes"])
+        codes = _codes(row)
         age = number(row.get("age"))
         counted = _scp.counted(codes, table, "all", min_likelihood)
         if text == "statements":
@@ -248,7 +270,7 @@ def _converter(
             "texts": texts,
             "codes": list(codes),
             "labels": [name for name in order if name in present],
-            "fold": int(float(row["strat_fold"])),
+            "fold": _fold(row),
         }
 
     return convert
