@@ -64,6 +64,8 @@ def test_cp_copies_once(tmp_path):
     again = ecglm("cp", "merl/pretrain", cwd=tmp_path)
     assert again.returncode == 2
     assert again.stderr == "ecglm: pretrain.yaml exists already; name another file\n"
+    astray = ecglm("cp", "merl/pretrain", "none/mine.yaml", cwd=tmp_path)
+    assert astray.returncode == 2 and astray.stderr.startswith("ecglm: there is no folder none to write")
 
 
 def test_classify_prints_one_document(record, model):

@@ -189,6 +189,8 @@ def test_ptbxl_only_needs_the_publishers_columns_and_says_so(small_ptbxl, tmp_pa
     [
         ("{'NORM': 100.0, 'SR': 0.0}", "NORM", "record 1: scp_codes must look like"),
         ("records500/00000/00001_hr", None, "breaks off in line 2; fetch it again"),
+        ("10.0", "", "record 4 has no strat_fold"),
+        ("300.0", "old", "record 2: age must be a number, got 'old'"),
         ("10.0", "ten", "record 4: strat_fold must be a number, got 'ten'"),
         ("sinusrhythmus", "\udcff", "is no readable CSV"),
     ],

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ecglm.cli._common import Json, app, print_json
+from ecglm.cli._common import Json, app, check_folder, print_json
 
 
 @app.command()
@@ -67,6 +67,7 @@ def copy_statement(
     benchmark = name in list_statements("eval")
     source = find_statement("eval" if benchmark else "training", name)
     target = file or Path(source.name)
+    check_folder(target)
     if target.exists():
         raise ValueError(f"{target} exists already; name another file")
     target.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")

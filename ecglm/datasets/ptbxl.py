@@ -203,11 +203,19 @@ def _select(
 
 
 def _fold(row: dict[str, str]) -> int:
+    fold = _number(row, "strat_fold")
+    if fold is None:
+        raise ValueError(f"record {row['ecg_id']} has no strat_fold; give it one or remove its row")
+    return int(fold)
+
+
+def _number(row: dict[str, str], column: str) -> float | None:
+    """A cell's number; None where it is empty."""
     try:
-        return int(float(row["strat_fold"]))
+        return number(row.get(column))
     except ValueError as error:
         raise ValueError(
-            f"record {row['ecg_id']}: strat_fold must be a number, got {row['strat_fold']!r}"
+            f"record {row['ecg_id']}: {column} must be a number, got {row[column][:80]!r}"
         ) from error
 
 
@@ -252,7 +260,7 @@ def _converter(
 
     def convert(row: dict[str, str]) -> dict[str, Any]:
         codes = _codes(row)
-        age = number(row.get("age"))
+        age = _number(row, "age")
         counted = _scp.counted(codes, table, "all", min_likelihood)
         if text == "statements":
             texts = [each.description for each in counted]
