@@ -13,6 +13,8 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -427,6 +429,24 @@ class ECGProcessor(ProcessorMixin):
     def argument_names(cls) -> list[str]:
         """What a recipe may set beside the feature extractor's arguments."""
         return ["tokenizer", "max_text_length", "instruction"]
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike, **kwargs: Any) -> ECGProcessor:
+        """Load as transformers does, but refuse a folder that lost files: it would make an empty tokenizer.
+
+        Raises:
+            FileNotFoundError: if the vocabulary, the tokenizer's settings or the chat template is not there.
+        """
+        processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        folder = Path(pretrained_model_name_or_path)
+        if folder.is_dir():
+            wanted = [["tokenizer_config.json"], sorted(set(processor.tokenizer.vocab_files_names.values()))]
+            if processor.num_ecg_tokens and not processor.tokenizer.chat_template:
+                wanted.append(["chat_template.jinja"])
+            for names in filter(None, wanted):
+                if not any((folder / name).is_file() for name in names):
+                    raise FileNotFoundError(f"the folder lacks {' or '.join(names)}")
+        return processor
 
     def __call__(
         self,

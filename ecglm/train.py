@@ -311,6 +311,12 @@ def run(
     _check_schedule(arguments)
     set_seed(arguments.seed)
     job = build(recipe)
+    at_once = arguments.train_batch_size * arguments.world_size
+    if arguments.dataloader_drop_last and len(job.dataset) < at_once:
+        raise ValueError(
+            f"{len(job.dataset)} recordings fill no batch of {at_once}; lower "
+            "trainer.per_device_train_batch_size, or give more recordings"
+        )
     averaging = [EMACallback(arguments.ema_decay)] if arguments.ema_decay else []
     _log.info(
         "%s: %s recordings%s, %s parameters",
@@ -349,6 +355,11 @@ def _check_schedule(arguments: ECGTrainingArguments) -> None:
             "recipe section 'trainer': nothing is trained in "
             f"{arguments.num_train_epochs} epochs; num_train_epochs must be above 0"
         )
+    for name in ("per_device_train_batch_size", "gradient_accumulation_steps"):
+        if getattr(arguments, name) < 1:
+            raise ValueError(
+                f"recipe section 'trainer': {name} must be at least 1, got {getattr(arguments, name)}"
+            )
     nothing = torch.optim.SGD([torch.zeros(1)])
     try:
         get_scheduler(arguments.lr_scheduler_type, nothing, 0, 1, arguments.lr_scheduler_kwargs)

@@ -99,6 +99,7 @@ def test_bad_input_is_one_line_and_exit_2(record, model, tmp_path):
         (("embed", record, "-m", model, "-o", tmp_path / "nowhere" / "e.npz"), "there is no folder"),
         (("render", record, "-o", tmp_path / "nowhere" / "page.png"), "there is no folder"),
         (("classify", record, "-m", model, "--prompt", ""), "has no text"),
+        (("demo", "--out", tmp_path / "cut.dat" / "demo"), "cut.dat"),  # an OSError of no special kind
         (("train", "merl/pretrain_small"), "data.root"),
         (("train", "merl/pretrain_small", "data.root=/nowhere"), "/nowhere"),
         (("eval", "classification/ptbxl_super", "-m", model), "data.root"),

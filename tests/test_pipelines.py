@@ -214,7 +214,9 @@ def test_a_tokenizer_without_words_is_refused(two_towers, tmp_path):
     shutil.copytree(two_towers, folder)
     (folder / "tokenizer.json").unlink()
     (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
-    assert "lacks tokenizer.json or vocab.txt; train" in refusal([ecg()], folder, prompts=PROMPTS)
+    assert "lacks tokenizer.json or vocab.txt" in refusal([ecg()], folder, prompts=PROMPTS)
+    with pytest.raises(FileNotFoundError, match="lacks tokenizer.json or vocab.txt"):
+        pipeline("zero-shot-ecg-classification", model=str(folder))
 
 
 @pytest.mark.skipif("ecg_llm" not in SYSTEMS, reason="no system writes text")
@@ -222,8 +224,17 @@ def test_a_tokenizer_without_words_is_refused(two_towers, tmp_path):
 def test_a_report_model_that_lacks_a_file_is_one_line(model_folder, tmp_path, file):
     shutil.copytree(model_folder("ecg_llm"), tmp_path / "lacking")
     (tmp_path / "lacking" / file).unlink()
-    with pytest.raises(ValueError, match=f"lacks {file}; train"):
+    with pytest.raises(ValueError, match=rf"lacks {file}\); train"):
         load_model(tmp_path / "lacking", "generate")
+
+
+def test_a_tokenizer_of_another_model_is_refused(two_towers, tmp_path):
+    folder = tmp_path / "other"
+    shutil.copytree(two_towers, folder)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"] += [[f"more{number}", -9.0] for number in range(40_000)]
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    assert "do not belong together; train" in refusal([ecg()], folder, prompts=PROMPTS)
 
 
 def test_weights_are_never_drawn_at_random(two_towers, tmp_path):

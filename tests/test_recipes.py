@@ -77,8 +77,14 @@ def test_each_recipe_trains_and_leaves_a_model_folder(name, tmp_path, caplog, mo
             ["data={name: simulated, num_records: 8}", "augment.crop=7"],
             "augment.crop must lie between 0 and 1",
         ),
+        (
+            ["data={name: simulated, num_records: 3}", "trainer.dataloader_drop_last=true"],
+            "3 recordings fill no batch of 4; lower trainer.per_device_train_batch_size",
+        ),
         (["data={name: simulated, num_records: 8}", "processor.leads=[I, Q]"], "has no lead 'Q'"),
         (["data={name: simulated, num_records: 8}", "freeze=['(']"], r"freeze: '\(' is no regular expr"),
+        (["trainer.per_device_train_batch_size=0"], "per_device_train_batch_size must be at least 1, got 0"),
+        (["trainer.gradient_accumulation_steps=0"], "gradient_accumulation_steps must be at least 1, got 0"),
         (["trainer.num_train_epochs=0"], "nothing is trained in 0 epochs"),
     ],
 )

@@ -25,7 +25,7 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         app()
-    except (ValueError, FileNotFoundError, IsADirectoryError, PermissionError) as error:
+    except (ValueError, OSError) as error:  # OSError: a disk that is read-only or full, among others
         if os.environ.get("ECGLM_TRACEBACK"):
             raise
         typer.echo(f"ecglm: {' '.join(str(error).split())}", err=True)

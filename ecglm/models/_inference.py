@@ -55,8 +55,16 @@ def load_model(folder: str | Path, ability: str) -> tuple[PreTrainedModel, Any]:
         model = load_whole(model_class, folder)
     except OSError as error:
         raise ValueError(f"{folder}: there are no weights ({_first_sentence(error)})") from error
+    processor = load_processor(folder, system)
+    tokens = len(getattr(processor, "tokenizer", ()))
+    known = getattr(model.config.get_text_config(), "vocab_size", tokens)
+    if tokens > known:
+        raise ValueError(
+            f"{folder}: the tokenizer has {tokens:,} tokens and the model knows {known:,}, so they do not "
+            "belong together; train, convert or fetch the model again"
+        )
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return model.eval().to(device), load_processor(folder, system)
+    return model.eval().to(device), processor
 
 
 def kind_of(folder: Path) -> tuple[System, type[PreTrainedModel]]:
@@ -102,29 +110,11 @@ def load_processor(folder: Path, system: System) -> Any:
     """
     auto = AutoFeatureExtractor if system.processor is None else AutoProcessor
     try:
-        processor = auto.from_pretrained(folder)
+        return auto.from_pretrained(folder)
     except Exception as error:  # transformers and tokenizers raise all kinds over a damaged file
         raise ValueError(
             f"{folder}: the processor cannot be read ({_first_sentence(error)}); train or convert again"
         ) from error
-    if tokenizer := getattr(processor, "tokenizer", None):
-        _refuse_incomplete(folder, tokenizer, system)
-    return processor
-
-
-def _refuse_incomplete(folder: Path, tokenizer: Any, system: System) -> None:
-    """Of a folder without words transformers makes a tokenizer without words, and texts then mean nothing."""
-    chats = any(getattr(model, "batch_format", None) == "chat" for model in system.models.values())
-    words = sorted({*tokenizer.vocab_files_names.values()})
-    if not (folder / "tokenizer_config.json").is_file():
-        lacking = "tokenizer_config.json"
-    elif words and not any((folder / name).is_file() for name in words):
-        lacking = " or ".join(words)
-    elif chats and tokenizer.chat_template is None:
-        lacking = "chat_template.jinja"
-    else:
-        return
-    raise ValueError(f"{folder} lacks {lacking}; train, convert or fetch the model again")
 
 
 def _first_sentence(error: Exception) -> str:
