@@ -148,6 +148,8 @@ class ECG:
 def annotations_within(annotations: Sequence[Any], start: float, stop: float = math.inf) -> list[Any]:
     """Those that touch a span, counted from where it begins; what lasts longer is cut to it.
 
+    An annotation whose onset or duration is no number lies in no span.
+
     Args:
         annotations: dictionaries of `onset` and `duration` (seconds, or None) and `text`.
         start: seconds.
@@ -162,7 +164,7 @@ def annotations_within(annotations: Sequence[Any], start: float, stop: float = m
             onset = float(each["onset"])
             end = onset + float(each.get("duration") or 0)
         except (TypeError, ValueError, KeyError, AttributeError, OverflowError):
-            continue  # it lies nowhere
+            continue
         if onset < stop and (onset >= start or end > start):
             begin, end = max(onset, start), min(end, stop)
             cut = {"onset": round(begin - start, 6)}

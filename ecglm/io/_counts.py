@@ -6,10 +6,22 @@ import math
 
 import numpy as np
 
+from ecglm.ecg import ECG
+
 LARGEST_COUNT = 32767
 UNKNOWN_COUNT = -32768
 """Stands where a sample is unknown; no known value is written so."""
 _FINEST = 1e-4  # mV; the noise of any electrode is larger
+
+
+def refuse_empty(ecg: ECG) -> None:
+    """Of every format that is written.
+
+    Raises:
+        ValueError: if there is no sample.
+    """
+    if ecg.signal.size == 0:
+        raise ValueError(f"{ecg.name} has no samples; there is nothing to write")
 
 
 def to_counts(values: np.ndarray, finest: float = _FINEST) -> tuple[np.ndarray, float]:

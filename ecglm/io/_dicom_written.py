@@ -16,7 +16,7 @@ import numpy as np
 
 from ecglm.ecg import ECG, LEADS_12
 from ecglm.io._common import written_aside
-from ecglm.io._counts import UNKNOWN_COUNT, to_counts
+from ecglm.io._counts import UNKNOWN_COUNT, refuse_empty, to_counts
 from ecglm.io.scp import LEADS_BY_NUMBER
 
 if TYPE_CHECKING:
@@ -51,8 +51,7 @@ def write_dicom(ecg: ECG, path: str | os.PathLike) -> Path:
     from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
     path = Path(path)
-    if not ecg.num_samples or not ecg.num_leads:
-        raise ValueError(f"{path.name}: the recording holds no samples; there is nothing to write")
+    refuse_empty(ecg)
     storage = _storage(path, ecg)
     # By the content, so that the same ECG gives the same bytes.
     digest = hashlib.sha256(ecg.signal.tobytes() + f"{ecg.sampling_rate} {ecg.leads}".encode()).hexdigest()

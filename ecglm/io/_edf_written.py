@@ -15,7 +15,7 @@ import numpy as np
 
 from ecglm.ecg import ECG, LEADS_12
 from ecglm.io._common import written_aside
-from ecglm.io._counts import LARGEST_COUNT, UNKNOWN_COUNT, to_counts
+from ecglm.io._counts import LARGEST_COUNT, UNKNOWN_COUNT, refuse_empty, to_counts
 from ecglm.io._finish import is_ecg_name
 
 FILTER_NAMES = {"HP": "low", "LP": "high", "N": "notch"}
@@ -45,8 +45,7 @@ def write_edf(ecg: ECG, path: str | os.PathLike) -> Path:
     from edfio import Recording as EdfRecording
 
     path = Path(path)
-    if not ecg.num_samples or not ecg.num_leads:
-        raise ValueError(f"{path.name}: the recording holds no samples; there is nothing to write")
+    refuse_empty(ecg)
     per_record, duration = _record(ecg.num_samples, ecg.sampling_rate)
     filling = -ecg.num_samples % per_record
     labels = _labels(ecg)

@@ -23,6 +23,7 @@ import numpy as np
 from ecglm.ecg import ECG, ECGFileError
 from ecglm.io import _named
 from ecglm.io._common import LONG_BYTES, Hints, Recording, plain_metadata, restore_metadata, written_aside
+from ecglm.io._counts import refuse_empty
 
 _MAGIC = b"\x93NUMPY"
 _MAX_HEADER = 10_000  # bytes; as numpy has it
@@ -299,8 +300,7 @@ def write_npz(ecg: ECG, path: str | Path, *, identity: bool = False) -> Path:
         ValueError: if the recording has no samples.
     """
     path = Path(path)
-    if ecg.signal.size == 0:
-        raise ValueError(f"{ecg.name} has no samples; there is nothing to write")
+    refuse_empty(ecg)
     metadata = json.dumps(plain_metadata(ecg, identity=identity), ensure_ascii=False)
     with written_aside(path) as aside, aside.open("wb") as file:
         np.savez_compressed(

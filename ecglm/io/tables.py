@@ -34,6 +34,7 @@ from ecglm.io._common import (
     restore_metadata,
     written_aside,
 )
+from ecglm.io._counts import refuse_empty
 from ecglm.io._finish import check_stated
 
 _MAX_TABLE_BYTES = 256 << 20
@@ -652,8 +653,7 @@ def write_csv(ecg: ECG, path: str | Path, *, identity: bool = False) -> Path:
         ValueError: if the recording has no samples.
     """
     path = Path(path)
-    if ecg.signal.size == 0:
-        raise ValueError(f"{ecg.name} has no samples; there is nothing to write")
+    refuse_empty(ecg)
     units = ecg.metadata.get("units", {})
     titles = [f"{name} ({units.get(name, 'mV')})" if name in units else name for name in ecg.leads]
     head = [

@@ -26,6 +26,7 @@ from ecglm.io._common import (
     millivolts,
     written_aside,
 )
+from ecglm.io._counts import refuse_empty
 from ecglm.io._wfdb_header import (
     CONTROL,
     MAX_HEADER_BYTES,
@@ -570,8 +571,7 @@ def write_wfdb(ecg: ECG, path: str | os.PathLike) -> Path:
     folder = path.parent
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder} to write {stem} into; create it first")
-    if ecg.num_samples == 0 or ecg.num_leads == 0:
-        raise ValueError(f"{ecg.name} has no samples; there is nothing to write")
+    refuse_empty(ecg)
     if np.isinf(ecg.signal).any():
         raise ValueError(f"{ecg.name} holds infinite values; set them to NaN to write them as unknown")
     header = [f"{stem} {ecg.num_leads} {ecg.sampling_rate:.12g} {ecg.num_samples}{_moment(ecg)}"]

@@ -160,7 +160,7 @@ class ECGFeatureExtractionPipeline(_ECGPipeline):
 
 
 class ECGToTextPipeline(_ECGPipeline):
-    """Writes text about recordings: the raw draft. `ecglm.report.draft` adds findings and checks.
+    """Writes text about recordings: the draft alone. `ecglm.report.draft` adds findings and checks.
 
     Example:
         >>> write = pipeline("ecg-to-text", model="FOLDER")
