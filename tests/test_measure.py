@@ -187,12 +187,15 @@ def test_leads_known_for_less_than_half_of_the_time_are_the_reason():
 
 def test_of_beats_in_turns_the_narrow_ones_are_measured():
     """Bigeminy: an extrasystole follows every beat of the sinus, and may be the more frequent shape."""
-    right = 0
+    wrong = []
     for seed in range(12):
         ecg = ecglm.simulate("bigeminy", seed=seed)
-        # The other shape lasts 40 ms longer, and more.
-        right += abs(ecglm.measure(ecg).qrs - ecg.metadata["truth"]["qrs"]) <= 24
-    assert right == 12
+        beats = [beat["qrs"] for beat in ecg.metadata["truth"]["beats"]]
+        lengths = [1000 * (offset - onset) / ecg.sampling_rate for onset, _, offset in beats]
+        narrow, wide, measured = min(lengths), max(lengths), ecglm.measure(ecg).qrs
+        assert abs(measured - narrow) < abs(measured - wide) / 2, seed
+        wrong.append(abs(measured - ecg.metadata["truth"]["qrs"]))
+    assert np.median(wrong) <= 8
 
 
 def test_boundaries_meet_exactly_known_ones(measure_fixtures):
@@ -216,23 +219,19 @@ def test_boundaries_meet_exactly_known_ones(measure_fixtures):
 def test_the_axis_is_that_of_the_fixture(featuredb_fixtures):
     """FeatureDB's table of axes from net amplitudes in I and III (whole degrees)."""
     stated = json.loads((featuredb_fixtures / "avg_beat.json").read_text())["axis"]
-    compared = 0
-    for row in stated:
-        angle = row["axis"][0] if isinstance(row["axis"], list) else row["axis"]
-        ours = axis({"I": row["i"], "III": row["iii"]})
-        if ours is None or not isinstance(angle, int | float):
-            continue
-        assert abs((ours - angle + 180) % 360 - 180) <= 1, row
-        compared += 1
-    assert compared >= 3
+    known = [row for row in stated if row["axis"][0] is not None]  # the table has none for 0 and 180 degrees
+    assert len(known) >= 7
+    for row in known:
+        assert abs(axis({"I": row["i"], "III": row["iii"]}) - row["axis"][0]) <= 0.5
     assert axis({"I": 0.0, "III": 0.0}) is None and axis({"V1": 1.0}) is None
 
 
 def test_median_beats_are_those_of_the_fixture(featuredb_fixtures):
     """FeatureDB's average beats (detector and filter of each lead's own) have the shape of our medians."""
     stored = np.load(featuredb_fixtures / "avg_beat_io.npz")
-    alike = []
+    alike = {}
     for record in {name.split(".")[0] for name in stored.files}:
+        alike[record] = []
         signal = stored[f"{record}.signal"]
         measured = ecglm.measure(ECG(signal.T, 500))
         for row, lead in enumerate(LEADS_12):
@@ -241,9 +240,10 @@ def test_median_beats_are_those_of_the_fixture(featuredb_fixtures):
             windows = np.lib.stride_tricks.sliding_window_view(theirs, len(qrs))
             windows = windows - windows.mean(1, keepdims=True)
             norms = np.linalg.norm(windows, axis=1) * np.linalg.norm(qrs)
-            alike.append((windows @ qrs / norms).max())
-    assert np.median(alike) > 0.97
-    assert min(alike) > 0.7
+            alike[record].append((windows @ qrs / norms).max())
+    assert np.median(list(alike.values())) > 0.97
+    assert min(alike["s0010_re_first10s_decimated2"]) > 0.95
+    assert min(alike["E07500"]) > 0.7
 
 
 def test_deflections_get_their_names():
